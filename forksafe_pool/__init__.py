@@ -1,0 +1,15 @@
+"""A connection pool that survives ``fork()``: build it once, at import, and use it in every worker."""
+
+from forksafe_pool._errors import PoolClosed, PoolError, PoolTimeout, TooManyWaiting
+from forksafe_pool._pool import Pool, pools
+from forksafe_pool._stats import PoolStats
+
+__all__ = [
+    "Pool",
+    "PoolClosed",
+    "PoolError",
+    "PoolStats",
+    "PoolTimeout",
+    "TooManyWaiting",
+    "pools",
+]

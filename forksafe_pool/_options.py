@@ -1,0 +1,43 @@
+"""Check options where they are given: the errors name the option, the value and the fix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+
+def count(name: str, value: Any, *, at_least: int = 0) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, not {value!r}")
+    return value
+
+
+def seconds(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{name} must be 0 seconds or more, not {value!r}")
+    return value
+
+
+def seconds_or_none(name: str, value: Any) -> float | None:
+    return None if value is None else seconds(name, value)
+
+
+def function(name: str, value: Any) -> Callable[..., Any]:
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, not {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
+def function_or_none(name: str, value: Any) -> Callable[..., Any] | None:
+    return None if value is None else function(name, value)
+
+
+def text_or_none(name: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be text, not {value!r}")
+    return value

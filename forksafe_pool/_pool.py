@@ -1,0 +1,589 @@
+"""The pool: acquire, release, and the one place that asks whether the process has forked."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import logging
+import os
+import random
+import threading
+import weakref
+from collections.abc import Callable
+from time import monotonic
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from forksafe_pool import _options, _process
+from forksafe_pool._errors import PoolClosed, PoolError, PoolTimeout, TooManyWaiting
+from forksafe_pool._ledger import Ledger, Place, Waiter
+from forksafe_pool._sever import (
+    DeadEnd,
+    find_descriptor,
+    is_readable,
+    keep_for_ever,
+    sever,
+)
+from forksafe_pool._stats import PoolStats
+
+C = TypeVar("C")
+
+logger = logging.getLogger("forksafe_pool")
+
+# Every pool of the process. Hooks read it: one at-fork callback serves them all, since CPython
+# has no way to unregister one.
+_pools: weakref.WeakSet[Pool[Any]] = weakref.WeakSet()
+_unnamed = itertools.count(1)
+
+# "Use the pool's own timeout": None already means "wait for ever".
+_POOL_TIMEOUT: Any = object()
+
+# Connections made together are not to expire together; the share is psycopg_pool's.
+_LIFETIME_JITTER = 0.05
+
+
+class Pool(Generic[C]):
+    """A pool of connections, for threads, greenlets and forked processes alike.
+
+    Each process has a pool of its own: a fork leaves the child with an empty one, and the
+    parent with all it had. Nothing is connected before the first `acquire` or `fill`.
+
+    Parameters:
+        connect: makes a connection: ``connect() -> connection``. Its errors reach who acquires.
+        max_size: how many connections a process may have at a time.
+        min_size: how many `fill` makes, and how many `max_idle` leaves alone.
+        timeout: seconds that `acquire` waits for a connection. None: for ever. 0: not at all.
+        max_waiting: how many callers may wait at a time; one more gets `TooManyWaiting`. None:
+            no limit.
+        max_lifetime: seconds after which a connection is replaced when it is not in use, less a
+            random twentieth, so that not all go at once. None: never.
+        max_idle: seconds after which an unused connection is closed, down to `min_size`. There is
+            no background thread: it happens when another connection is used. None: never.
+        check: ``check(conn)`` says whether a connection is alive, by returning anything but
+            False and raising nothing. By default a connection is alive if its socket has
+            nothing to read: neither end-of-file nor what nobody asked for.
+        check_after: seconds of idleness after which `acquire` checks before it hands out.
+        configure: ``configure(conn)`` prepares each new connection.
+        reset: ``reset(conn)`` prepares a released connection for the next caller; if it
+            raises, the connection is closed instead of pooled.
+        close: ``close(conn)`` closes a connection; by default ``conn.close()``.
+        fileno: ``fileno(conn) -> int`` is the descriptor to cut off in a child, -1 if there is
+            none just now; by default ``conn.fileno()``, ``conn.sock`` and ``conn._sock`` are
+            tried. It runs inside the at-fork hook: no I/O and no locks.
+        name: shown in errors, statistics and logs.
+
+    Raises:
+        TypeError, ValueError: an option is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], C],
+        *,
+        max_size: int = 10,
+        min_size: int = 0,
+        timeout: float | None = 30.0,
+        max_waiting: int | None = None,
+        max_lifetime: float | None = 3600.0,
+        max_idle: float | None = 600.0,
+        check: Callable[[C], object] | None = None,
+        check_after: float = 0.5,
+        configure: Callable[[C], object] | None = None,
+        reset: Callable[[C], object] | None = None,
+        close: Callable[[C], object] | None = None,
+        fileno: Callable[[C], int] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self._connect = _options.function("connect", connect)
+        self.max_size = _options.count("max_size", max_size, at_least=1)
+        self.min_size = _options.count("min_size", min_size)
+        if min_size > max_size:
+            raise ValueError(
+                f"min_size must not be larger than max_size ({max_size}), not {min_size}"
+            )
+        self.timeout = _options.seconds_or_none("timeout", timeout)
+        self.max_waiting = (
+            None
+            if max_waiting is None
+            else _options.count("max_waiting", max_waiting)
+        )
+        self.max_lifetime = _options.seconds_or_none("max_lifetime", max_lifetime)
+        self.max_idle = _options.seconds_or_none("max_idle", max_idle)
+        self._check_after = _options.seconds("check_after", check_after)
+        self._check = _options.function_or_none("check", check)
+        self._configure = _options.function_or_none("configure", configure)
+        self._reset = _options.function_or_none("reset", reset)
+        self._close = _options.function_or_none("close", close)
+        self._fileno = _options.function_or_none("fileno", fileno) or find_descriptor
+        self.name = _options.text_or_none("name", name) or f"pool-{next(_unnamed)}"
+        self._closed = False
+        self._ledger: Ledger[C] = Ledger(self.max_size)
+        _pools.add(self)
+
+    # -- the fork -----------------------------------------------------------------------------
+
+    def _checkpid(self) -> Ledger[C]:
+        """This process's ledger: a new one, and the old one severed, if it has forked.
+
+        Opens every public operation. Costs one index operation where nothing happened.
+        """
+        ledger = self._ledger
+        while not ledger.alive[0]:
+            # Threads may race to be the first after the fork, and a fork may strike in the
+            # middle of this. setdefault() elects one heir for each process: an heir that came
+            # through a further fork is void as well, and the loop goes on from it.
+            mine = Ledger(self.max_size, ancestor=ledger)
+            heir = ledger.heir.setdefault("heir", mine)
+            self._ledger = ledger = heir
+            if heir is mine:
+                self._sever_inherited(mine)
+        return ledger
+
+    def _sever_inherited(self, ledger: Ledger[C]) -> None:
+        """May run inside an at-fork callback: no lock, no log, no I/O, nothing raised."""
+        with DeadEnd() as dead_end:
+            ancestor = ledger.ancestor
+            while ancestor is not None:
+                idle = {id(place.conn) for place in tuple(ancestor.available)}
+                for key in tuple(ancestor.roster):
+                    conn = ancestor.roster[key]
+                    if not self._sever(conn, dead_end):
+                        keep_for_ever(conn)
+                    elif key in idle:
+                        ledger.severed_idle.append(conn)
+                    # Only now: a further fork in the middle of this finds what is left.
+                    del ancestor.roster[key]
+                    ledger.severed += 1
+                ancestor = ancestor.ancestor
+        ledger.ancestor = None
+
+    def _sever(self, conn: C, dead_end: DeadEnd) -> bool:
+        return sever(conn, self._fileno, dead_end)
+
+    # -- acquire ------------------------------------------------------------------------------
+
+    def acquire(self, timeout: float | None = _POOL_TIMEOUT) -> C:
+        """A connection, yours alone until you `release` or `discard` it.
+
+        Parameters:
+            timeout: seconds to wait, instead of the pool's. None: for ever. 0: not at all.
+
+        Raises:
+            PoolTimeout: none became available in time.
+            TooManyWaiting: `max_waiting` callers wait already.
+            PoolClosed: the pool is closed, or was closed meanwhile.
+            Exception: what ``connect`` or ``configure`` raised.
+        """
+        ledger = self._checkpid()
+        if not ledger.waiters:
+            try:
+                place = ledger.available.pop()
+            except IndexError:
+                pass
+            else:
+                if monotonic() - place.idle_since < self._check_after:
+                    place.uses += 1
+                    conn = place.conn
+                    ledger.in_use[id(conn)] = place
+                    return conn  # type: ignore[return-value]
+                return self._lend(ledger, place)
+        return self._acquire_slowly(ledger, timeout)
+
+    def _acquire_slowly(self, ledger: Ledger[C], timeout: float | None) -> C:
+        timeout = (
+            self.timeout
+            if timeout is _POOL_TIMEOUT
+            else _options.seconds_or_none("timeout", timeout)
+        )
+        while ledger.severed_idle:
+            self._close_quietly(ledger.severed_idle.pop())
+        with ledger.lock:
+            if self._closed:
+                raise PoolClosed(f"{self.name} is closed")
+            waiter: Waiter[C] | None = None
+            place = None if ledger.waiters else ledger.take()
+            if place is None:
+                if timeout == 0:
+                    raise self._timed_out(ledger, timeout)
+                waiting = len(ledger.waiters)
+                if self.max_waiting is not None and waiting >= self.max_waiting:
+                    raise TooManyWaiting(
+                        f"{waiting} callers wait for {self.name} already, and max_waiting is "
+                        f"{self.max_waiting} ({self._numbers(ledger)})"
+                    )
+                waiter = Waiter()
+                ledger.waiters.append(waiter)
+                ledger.serve()  # a release that did not see the waiter is seen here
+        if waiter is not None:
+            place = self._wait(ledger, waiter, timeout)
+        assert place is not None
+        if not ledger.alive[0]:  # a greenlet that waited, in a child that runs it too
+            return self.acquire(timeout)
+        return self._lend(ledger, place)
+
+    def _wait(
+        self, ledger: Ledger[C], waiter: Waiter[C], timeout: float | None
+    ) -> Place[C]:
+        try:
+            if timeout is None:
+                waiter.ready.acquire()
+            else:
+                waiter.ready.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+        except BaseException:
+            place = ledger.withdraw(waiter)
+            if place is not None:
+                self._put_back(ledger, place)
+            raise
+        place = ledger.withdraw(waiter)
+        if waiter.closed:
+            raise PoolClosed(f"{self.name} was closed while the caller waited")
+        if place is None:
+            raise self._timed_out(ledger, timeout)
+        return place
+
+    def _timed_out(self, ledger: Ledger[C], timeout: float | None) -> PoolTimeout:
+        ledger.timeouts += 1
+        error = PoolTimeout(
+            f"no connection from {self.name} within {timeout} s ({self._numbers(ledger)})"
+        )
+        error.__cause__ = ledger.last_error
+        return error
+
+    def _lend(self, ledger: Ledger[C], place: Place[C]) -> C:
+        """Hand out what ``place`` holds; first replace it if it is dead, and make it if new."""
+        try:
+            if place.conn is not None and not self._is_usable(place):
+                self._close_held(ledger, place)
+            if place.conn is None:
+                self._open(ledger, place)
+            if self._closed:
+                raise PoolClosed(f"{self.name} was closed while the caller waited")
+        except BaseException:
+            self._retire(ledger, place)
+            raise
+        conn = place.conn
+        assert conn is not None
+        if not ledger.alive[0]:  # forked inside connect(): the connection is the parent's too
+            with DeadEnd() as dead_end:
+                self._sever(conn, dead_end)
+            return self.acquire()
+        place.uses += 1
+        ledger.in_use[id(conn)] = place
+        return conn
+
+    def _open(self, ledger: Ledger[C], place: Place[C]) -> None:
+        try:
+            conn = self._connect()
+            if conn is None:
+                raise PoolError(
+                    f"connect of {self.name} returned None, not a connection"
+                )
+            if id(conn) in ledger.roster:
+                raise PoolError(
+                    f"connect of {self.name} returned a connection that the pool holds "
+                    f"already: {conn!r}; it must make a new one each time"
+                )
+            place.hold(conn)
+            ledger.opened += 1
+            if self._configure is not None:
+                self._configure(conn)
+        except BaseException as error:
+            ledger.connect_errors += 1
+            ledger.last_error = error
+            raise
+        ledger.last_error = None
+        now = monotonic()
+        if self.max_lifetime is None:
+            place.expires_at = float("inf")
+        else:
+            jitter = 1 - _LIFETIME_JITTER * random.random()
+            place.expires_at = now + self.max_lifetime * jitter
+        if self.max_idle is not None and ledger.reap_at == float("inf"):
+            ledger.reap_at = now + self.max_idle
+
+    def _is_usable(self, place: Place[C]) -> bool:
+        now = monotonic()
+        idle = now - place.idle_since
+        if now >= place.expires_at or (
+            self.max_idle is not None and idle > self.max_idle
+        ):
+            return False
+        if idle < self._check_after:
+            return True
+        conn: Any = place.conn
+        try:
+            if self._check is not None:
+                return self._check(conn) is not False
+            descriptor = self._fileno(conn)
+            return descriptor >= 0 and not is_readable(descriptor)
+        except LookupError:
+            return True  # a driver that shows no socket: nothing to judge by
+        except Exception:
+            return False
+
+    # -- release ------------------------------------------------------------------------------
+
+    def release(self, conn: C) -> None:
+        """Give a connection back.
+
+        What this process does not hold (it was acquired before a fork, from another pool, or
+        released already) is ignored, and counted in ``stats().foreign_releases``.
+        """
+        ledger = self._checkpid()
+        place = ledger.in_use.pop(id(conn), None)
+        if place is None:
+            ledger.foreign_releases += 1
+            return
+        if self._reset is not None and not self._was_reset(ledger, place):
+            return
+        now = monotonic()
+        if now >= place.expires_at:
+            self._retire(ledger, place)
+            return
+        place.idle_since = now
+        ledger.available.append(place)
+        if ledger.waiters:
+            ledger.serve()
+        if self._closed:
+            self._close_idle(ledger)
+        elif now >= ledger.reap_at:
+            self._reap(ledger, now)
+
+    def discard(self, conn: C) -> None:
+        """Give a connection back to be closed, not used again. Else like `release`."""
+        ledger = self._checkpid()
+        place = ledger.in_use.pop(id(conn), None)
+        if place is None:
+            ledger.foreign_releases += 1
+        else:
+            self._retire(ledger, place)
+
+    def _was_reset(self, ledger: Ledger[C], place: Place[C]) -> bool:
+        assert self._reset is not None
+        assert place.conn is not None
+        try:
+            self._reset(place.conn)
+        except Exception:
+            logger.warning(
+                "%s: reset failed, the connection is closed", self.name, exc_info=True
+            )
+            self._retire(ledger, place)
+            return False
+        except BaseException:
+            self._retire(ledger, place)
+            raise
+        return True
+
+    def _put_back(self, ledger: Ledger[C], place: Place[C]) -> None:
+        """What a waiter was handed and cannot use goes to the next."""
+        if place.conn is None:
+            place.vacate()
+        else:
+            ledger.available.append(place)
+        ledger.serve()
+
+    def _retire(self, ledger: Ledger[C], place: Place[C]) -> None:
+        """Close what ``place`` holds, then free the place: the server never sees more than
+        ``max_size``."""
+        try:
+            self._close_held(ledger, place)
+        finally:
+            place.vacate()
+            if ledger.waiters:
+                ledger.serve()
+            if self._closed and ledger.taken == 0 and "drained" in ledger.notes:
+                ledger.notes["drained"].set()
+
+    def _close_held(self, ledger: Ledger[C], place: Place[C]) -> None:
+        conn = place.let_go()
+        if conn is not None and ledger.alive[0]:
+            ledger.closed += 1
+            self._close_quietly(conn)
+
+    def _close_quietly(self, conn: Any) -> None:
+        try:
+            if self._close is not None:
+                self._close(conn)
+            elif hasattr(conn, "close"):
+                conn.close()
+        except Exception:
+            logger.debug("%s: closing a connection failed", self.name, exc_info=True)
+
+    def _reap(self, ledger: Ledger[C], now: float) -> None:
+        """Close what has been idle for longer than max_idle, the longest idle first."""
+        assert self.max_idle is not None
+        while ledger.taken > self.min_size:
+            try:
+                place = ledger.available.popleft()
+            except IndexError:
+                break
+            if now - place.idle_since <= self.max_idle:
+                ledger.available.appendleft(place)
+                ledger.reap_at = place.idle_since + self.max_idle
+                if ledger.waiters:
+                    ledger.serve()
+                return
+            self._retire(ledger, place)
+        ledger.reap_at = now + self.max_idle
+
+    # -- the rest -----------------------------------------------------------------------------
+
+    def connection(self, timeout: float | None = _POOL_TIMEOUT) -> Lease[C]:
+        """``with pool.connection() as conn:`` acquires, and releases at the end.
+
+        A block that ends by an exception that is no ``Exception`` (``SystemExit``,
+        ``GreenletExit``, ``KeyboardInterrupt``) may have been cut off in the middle of a reply:
+        its connection is closed, not reused.
+        """
+        return Lease(self, timeout)
+
+    def fill(self) -> None:
+        """Connect until the process has `min_size` connections. Call it in a worker, not before
+        the fork.
+
+        Raises what `acquire` raises; what was connected until then stays.
+        """
+        held: list[C] = []
+        try:
+            while True:
+                ledger = self._checkpid()
+                if ledger.taken >= self.min_size:
+                    break
+                held.append(self.acquire(timeout=0))
+        finally:
+            for conn in held:
+                self.release(conn)
+
+    def close(self, timeout: float | None = 5.0) -> bool:
+        """Close the pool of this process, for good: `acquire` raises `PoolClosed` from now on.
+
+        Waits for connections in use; one that comes back later is closed then.
+
+        Parameters:
+            timeout: seconds to wait for connections in use. None: for ever. 0: not at all.
+
+        Returns:
+            Whether every connection has been closed.
+        """
+        timeout = _options.seconds_or_none("timeout", timeout)
+        ledger = self._checkpid()
+        with ledger.lock:
+            self._closed = True
+            for waiter in tuple(ledger.waiters):
+                ledger.waiters.remove(waiter)
+                waiter.closed = True
+                waiter.ready.release()
+        self._close_idle(ledger)
+        drained: threading.Event = ledger.notes.setdefault("drained", threading.Event())
+        if ledger.taken > 0:
+            drained.wait(timeout)
+        return ledger.taken == 0
+
+    def _close_idle(self, ledger: Ledger[C]) -> None:
+        while True:
+            try:
+                place = ledger.available.popleft()
+            except IndexError:
+                break
+            self._retire(ledger, place)
+
+    def stats(self) -> PoolStats:
+        """This process's numbers, now."""
+        ledger = self._checkpid()
+        available = tuple(ledger.available)
+        in_use = tuple(ledger.in_use.values())
+        live = sum(place.uses for place in available + in_use)
+        return PoolStats(
+            name=self.name,
+            pid=os.getpid(),
+            max_size=self.max_size,
+            min_size=self.min_size,
+            total=ledger.taken,
+            available=len(available),
+            in_use=len(in_use),
+            waiting=len(ledger.waiters),
+            acquired=live + ledger.retired_uses + sum(tuple(ledger.vacated)),
+            opened=ledger.opened,
+            closed=ledger.closed,
+            connect_errors=ledger.connect_errors,
+            timeouts=ledger.timeouts,
+            foreign_releases=ledger.foreign_releases,
+            severed=ledger.severed,
+        )
+
+    def _numbers(self, ledger: Ledger[C]) -> str:
+        return (
+            f"total {ledger.taken} of {self.max_size}, "
+            f"available {len(ledger.available)}, in use {len(ledger.in_use)}, "
+            f"waiting {len(ledger.waiters)}"
+        )
+
+    def __repr__(self) -> str:
+        state = "closed, " if self._closed else ""
+        return f"<{type(self).__name__} {self.name!r}: {state}{self._numbers(self._checkpid())}>"
+
+    def __enter__(self) -> Pool[C]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} cannot be pickled: build it at import, and let each process import it"
+        )
+
+    def __del__(self) -> None:
+        if hasattr(self, "_ledger"):
+            # In a child of a C-level fork this severs, before the drivers' finalizers run.
+            self._close_idle(self._checkpid())
+
+
+class Lease(Generic[C]):
+    """A connection for the length of a ``with`` block."""
+
+    __slots__ = ("_conn", "_pool", "_timeout")
+
+    def __init__(self, pool: Pool[C], timeout: float | None) -> None:
+        self._pool = pool
+        self._timeout = timeout
+
+    def __enter__(self) -> C:
+        self._conn = self._pool.acquire(self._timeout)
+        return self._conn
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self._pool.release(self._conn)
+        else:
+            self._pool.discard(self._conn)
+
+
+def pools() -> list[Pool[Any]]:
+    """Every pool of this process; those that came through a fork have noticed it."""
+    found = list(_pools)
+    for pool in found:
+        pool._checkpid()
+    return found
+
+
+def _after_fork_in_child() -> None:
+    _process.note_fork()
+    pools()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+# A child of a C-level fork, in which no hook ran, may end without having used its pools: what it
+# frees at its exit must be severed first.
+atexit.register(pools)

@@ -1,0 +1,80 @@
+"""Am I still the process that built this?
+
+A *sentinel* answers for the process that made it: ``sentinel[0]`` is true there and false in
+every process forked from it, however the fork was made. A ledger keeps one, so that asking costs
+one index operation and no system call.
+
+The kernel does the work where it can: a page marked ``MADV_WIPEONFORK`` (Linux 4.14 and later,
+see madvise(2)) reads zero in a child even after a C-level ``fork()``, which runs no Python hook,
+and in a new pid namespace, where the child may have its parent's pid. Elsewhere the at-fork hook
+and the pid answer together.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from typing import Protocol
+
+# linux/mman.h; Python's mmap module has no name for it.
+_MADV_WIPEONFORK = 18
+
+
+class Sentinel(Protocol):
+    """True at index 0 in the process that made it, false in its children."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+
+
+class _PidSentinel:
+    """The fallback: the pid, and whether the at-fork hook has run since."""
+
+    __slots__ = ("_forks", "_pid")
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._forks = _forks
+
+    def __getitem__(self, index: int, /) -> int:
+        return self._forks == _forks and self._pid == os.getpid()
+
+
+def _wipe_on_fork_page() -> mmap.mmap:
+    """A page that the kernel zeroes in children. Raises OSError where it cannot be had."""
+    if not sys.platform.startswith("linux"):
+        raise OSError("MADV_WIPEONFORK is Linux's")
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    page.madvise(_MADV_WIPEONFORK)
+    page[0] = 1
+    return page
+
+
+_forks = 0
+_sentinel: Sentinel | None = None
+
+
+def sentinel() -> Sentinel:
+    """This process's sentinel.
+
+    Threads that race here may each get their own: any of them answers right.
+    """
+    global _sentinel
+    current = _sentinel
+    if current is None or not current[0]:
+        try:
+            current = _wipe_on_fork_page()
+        except OSError:
+            current = _PidSentinel()
+        _sentinel = current
+    return current
+
+
+def note_fork() -> None:
+    """Called in a child by the at-fork hook: whatever was inherited is void."""
+    global _forks
+    _forks += 1
+    if isinstance(_sentinel, mmap.mmap):
+        # Also where a kernel or a sandbox takes the advice and does not follow it. The page
+        # is private: the parent's copy does not change.
+        _sentinel[0] = 0

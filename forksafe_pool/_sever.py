@@ -1,0 +1,94 @@
+"""Cut an inherited connection off, without one byte on the wire.
+
+The descriptor is made to lead to a dead socket: the driver that still holds it reads end-of-file
+and writes ``EPIPE``, so its own ``close()`` and finalizer can say no goodbye to the parent's
+server. The kernel drops this process's reference to the parent's socket at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+#: Connections whose descriptor cannot be reached. To free one would run the driver's goodbye.
+_kept: list[object] = []
+
+
+def find_descriptor(conn: Any) -> int:
+    """The descriptor of ``conn``: ``conn.fileno()``, ``conn.sock`` and ``conn._sock`` are tried.
+
+    Returns -1 where the connection is closed or not connected yet.
+    Raises LookupError where none of the three is there.
+    """
+    fileno = getattr(conn, "fileno", None)
+    if callable(fileno):
+        return int(fileno())
+    for name in ("sock", "_sock"):
+        if hasattr(conn, name):
+            sock = getattr(conn, name)
+            return -1 if sock is None else int(sock.fileno())
+    raise LookupError(
+        f"no descriptor found on {type(conn).__name__}: give Pool a fileno=callable"
+    )
+
+
+class DeadEnd:
+    """A socket whose other end is closed. Opened on first use: most processes need none."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    def replace(self, descriptor: int) -> None:
+        """Make ``descriptor`` lead here instead of to wherever it led. Raises OSError."""
+        if self._socket is None:
+            self._socket, other = socket.socketpair()
+            other.close()
+        os.dup2(self._socket.fileno(), descriptor, inheritable=False)
+
+    def __enter__(self) -> DeadEnd:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+
+def sever(conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd) -> bool:
+    """Sever ``conn``. False where its descriptor cannot be reached."""
+    try:
+        descriptor = fileno(conn)
+        if descriptor >= 0:
+            dead_end.replace(descriptor)
+    except Exception:
+        return False
+    return True
+
+
+def keep_for_ever(conn: object) -> None:
+    """Keep ``conn`` from being freed, even by the interpreter's exit."""
+    _kept.append(conn)
+    with contextlib.suppress(ImportError):
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(conn))
+
+
+def is_readable(descriptor: int) -> bool:
+    """Whether a read would not block: data or end-of-file is there."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+

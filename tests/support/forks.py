@@ -1,0 +1,106 @@
+"""Run a piece of a test in a forked child, and hear what became of it.
+
+The child reports through a pipe and leaves by ``os._exit``: nothing of pytest runs twice. Every
+wait has a limit; a child that hangs is killed, by its pid, and fails the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import select
+import signal
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+LIMIT = 20.0
+
+
+def os_fork() -> int:
+    """``os.fork`` without the warning of Python 3.12 and later: threads are what we test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def c_fork() -> int:
+    """A C-level fork, in which no at-fork hook runs: what uWSGI does by default."""
+    return int(ctypes.PyDLL(None).fork())
+
+
+class ChildFailed(AssertionError):
+    """The child raised, died, or hung."""
+
+
+class Child:
+    """A forked child that runs ``function`` and ends."""
+
+    def __init__(self, function: Callable[[], Any], fork: Callable[[], int] = os_fork) -> None:
+        self._read, write = os.pipe()
+        self.pid = fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                os.close(self._read)
+                try:
+                    report = (True, function())
+                except BaseException:
+                    report = (False, traceback.format_exc())
+                with os.fdopen(write, "wb") as pipe:
+                    pickle.dump(report, pipe)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(write)
+
+    def result(self, limit: float = LIMIT) -> Any:
+        """What ``function`` returned. Raises ChildFailed where it did not, within ``limit`` s."""
+        report = b""
+        deadline = time.monotonic() + limit
+        try:
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0 or not select.select([self._read], [], [], left)[0]:
+                    raise ChildFailed(f"the child hung for {limit} s")
+                chunk = os.read(self._read, 65536)
+                if not chunk:
+                    break
+                report += chunk
+        finally:
+            os.close(self._read)
+            self.kill()
+        if not report:
+            raise ChildFailed("the child died without a report")
+        succeeded, value = pickle.loads(report)  # noqa: S301 - our own child's
+        if not succeeded:
+            raise ChildFailed(f"in the child:\n{value}")
+        return value
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def in_child(
+    function: Callable[[], Any], fork: Callable[[], int] = os_fork, limit: float = LIMIT
+) -> Any:
+    """Run ``function`` in a forked child and return what it returned."""
+    return Child(function, fork).result(limit)
+
+
+def open_sockets() -> set[str]:
+    """The inodes of the sockets that this process has open, as ``socket:[12345]``."""
+    found = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
+            if target.startswith("socket:"):
+                found.add(target)
+    return found
