@@ -160,6 +160,10 @@ class Pool(Generic[C]):
     def _sever(self, conn: C, dead_end: DeadEnd) -> bool:
         return sever(conn, self._fileno, dead_end)
 
+    def _close_severed(self, conn: C) -> None:
+        """Free an inherited connection that was idle: the goodbye goes to the dead end."""
+        self._close_quietly(conn)
+
     # -- acquire ------------------------------------------------------------------------------
 
     def acquire(self, timeout: float | None = _POOL_TIMEOUT) -> C:
@@ -196,7 +200,7 @@ class Pool(Generic[C]):
             else _options.seconds_or_none("timeout", timeout)
         )
         while ledger.severed_idle:
-            self._close_quietly(ledger.severed_idle.pop())
+            self._close_severed(ledger.severed_idle.pop())
         with ledger.lock:
             if self._closed:
                 raise PoolClosed(f"{self.name} is closed")
@@ -332,7 +336,7 @@ class Pool(Generic[C]):
         ledger = self._checkpid()
         place = ledger.in_use.pop(id(conn), None)
         if place is None:
-            ledger.foreign_releases += 1
+            self._ignore(ledger, conn)
             return
         if self._reset is not None and not self._was_reset(ledger, place):
             return
@@ -354,9 +358,13 @@ class Pool(Generic[C]):
         ledger = self._checkpid()
         place = ledger.in_use.pop(id(conn), None)
         if place is None:
-            ledger.foreign_releases += 1
+            self._ignore(ledger, conn)
         else:
             self._retire(ledger, place)
+
+    def _ignore(self, ledger: Ledger[C], conn: C) -> None:
+        """A foreign release, or a second one."""
+        ledger.foreign_releases += 1
 
     def _was_reset(self, ledger: Ledger[C], place: Place[C]) -> bool:
         assert self._reset is not None

@@ -1,0 +1,123 @@
+"""What the pool must know of a redis-py connection, and what redis-py does not tell it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from redis.client import PubSub
+from redis.connection import AbstractConnection
+from redis.exceptions import ResponseError
+
+
+class _PackedCommands(list[Any]):
+    """What `pack_commands` returns, and how many commands it holds."""
+
+    commands: int
+
+
+if TYPE_CHECKING:
+    _Base = AbstractConnection
+else:
+    _Base = object
+
+
+class CountsReplies(_Base):
+    """A connection that knows how many replies it still has to read.
+
+    redis-py looks for an unread reply with a system call at each checkout, and under RESP3 does
+    not act on what it finds (measured with 8.1.0); a reply that is still on its way is missed
+    anyhow. Counting sees both, for the price of an addition.
+    """
+
+    unread_replies = 0
+
+    def pack_commands(self, commands: Iterable[Any]) -> _PackedCommands:
+        commands = list(commands)
+        packed = _PackedCommands(super().pack_commands(commands))
+        packed.commands = len(commands)
+        return packed
+
+    def send_packed_command(self, command: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().send_packed_command(command, *args, **kwargs)
+            self.unread_replies += getattr(command, "commands", 1)
+        except BaseException:
+            # A signal's exception may strike when the command is out and not yet counted.
+            self.disconnect()
+            raise
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            response = super().read_response(*args, **kwargs)
+        except ResponseError:
+            self.unread_replies -= 1
+            raise
+        if not kwargs.get("push_request"):  # a push answers no command
+            self.unread_replies -= 1
+        return response
+
+    def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        super().disconnect(*args, **kwargs)
+        self.unread_replies = 0
+
+
+@functools.lru_cache(maxsize=None)
+def counting(connection_class: Any) -> Any:
+    """``connection_class`` with `CountsReplies`, or itself where it is none of redis-py's."""
+    if not (isinstance(connection_class, type) and issubclass(connection_class, AbstractConnection)):
+        return connection_class
+    names = {name: getattr(connection_class, name) for name in ("__module__", "__qualname__")}
+    return type(connection_class.__name__, (CountsReplies, connection_class), names)
+
+
+def bare(conn: Any) -> Any:
+    """The connection itself: the client-side cache wraps each in a proxy."""
+    return getattr(conn, "_conn", conn)
+
+
+def is_connected(conn: Any) -> bool:
+    return getattr(bare(conn), "_sock", None) is not None
+
+
+def is_clean(conn: Any) -> bool:
+    """Whether the next user may have ``conn`` as it is."""
+    marked = getattr(conn, "should_reconnect", None)  # since redis-py 6
+    return not (getattr(bare(conn), "unread_replies", 0) or (marked and marked()))
+
+
+def find_descriptor(conn: Any) -> int:
+    sock = bare(conn)._sock
+    return -1 if sock is None else int(sock.fileno())
+
+
+def forget_socket(conn: Any) -> None:
+    """Disconnect a severed connection by hand.
+
+    `disconnect` would flush the cache under a lock that came through the fork, and report a
+    connection closed that the parent still has.
+    """
+    conn = bare(conn)
+    sock, conn._sock = conn._sock, None
+    conn.unread_replies = 0
+    conn._parser.on_disconnect()
+    if sock is not None:
+        sock.close()
+
+
+def make_usable_after_fork(conn: Any) -> None:
+    """For a severed connection that somebody in the child may hold and use.
+
+    A subscription restores itself when its connection reconnects, so it is left disconnected,
+    which makes it do so. Anything else must hear of the loss: a pipeline that silently
+    reconnected would run its transaction without the WATCH it relies on.
+    """
+    if conn is not bare(conn):
+        conn._cache_lock = threading.RLock()
+        conn._pool_lock = threading.RLock()
+    for reference in bare(conn)._connect_callbacks:
+        if isinstance(getattr(reference(), "__self__", None), PubSub):
+            forget_socket(conn)
+            break

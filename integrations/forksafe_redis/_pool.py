@@ -1,0 +1,375 @@
+"""Drop-in for redis-py's pools: its classes outside, a `forksafe_pool.Pool` inside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from time import monotonic
+from typing import Any
+
+import redis
+import redis.connection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MaxConnectionsError, RedisError
+
+from forksafe_pool import PoolClosed, PoolStats, PoolTimeout, TooManyWaiting
+from forksafe_pool._ledger import Ledger
+from forksafe_redis import _connection, _metrics
+from forksafe_redis._inner import Connections, issubclass_of
+
+
+class ConnectionPool(redis.ConnectionPool):
+    """redis-py's ``ConnectionPool``, safe under fork.
+
+    Takes what redis-py's takes, and raises what it raises: ``MaxConnectionsError`` where
+    ``max_connections`` are in use. A fork leaves the child with an empty pool and the parent with
+    all that it had; see `forksafe_pool.Pool`.
+
+    Parameters, besides redis-py's:
+        min_size, max_lifetime, max_idle, check_after, name: as in `forksafe_pool.Pool`; by default
+            connections live as long as in redis-py.
+    """
+
+    # redis-py sets it, with the lock held, while it redirects a pool to another server.
+    _in_maintenance = False
+
+    def __init__(
+        self,
+        *args: Any,
+        min_size: int | str = 0,
+        max_waiting: int | str | None = None,
+        max_lifetime: float | str | None = None,
+        max_idle: float | str | None = None,
+        check_after: float | str = 0.5,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._options = {
+            "min_size": _number("min_size", min_size),
+            "max_waiting": _number("max_waiting", max_waiting),
+            "max_lifetime": _number("max_lifetime", max_lifetime),
+            "max_idle": _number("max_idle", max_idle),
+            "check_after": _number("check_after", check_after),
+            "name": name,
+        }
+        super().__init__(*args, **kwargs)
+
+    def reset(self) -> None:
+        """Forget every connection: those in use are not ours any more when they come back."""
+        if "_pool" in self.__dict__:
+            self._checkpid()
+            _metrics.count(self, used=-len(self._in_use_connections))
+        self._pool = Connections(
+            self, max_size=self.max_connections, timeout=self._wait, **self._options
+        )
+        self._entered: Ledger[Any] = self._pool._ledger
+        self.pid = os.getpid()
+
+    @property
+    def _wait(self) -> float | None:
+        """How long `get_connection` waits, in seconds."""
+        return 0
+
+    # -- the fork -----------------------------------------------------------------------------
+
+    def _checkpid(self) -> None:
+        ledger = self._pool._checkpid()
+        if ledger is not self._entered:
+            self._enter_process(ledger)
+
+    def _enter_process(self, ledger: Ledger[Any]) -> None:
+        """Renew what redis-py keeps beside the connections. Once, before the first use."""
+        with _lock_of(ledger):
+            if ledger is self._entered:
+                return
+            self.pid = os.getpid()
+            self._in_maintenance = False
+            idle, used = ledger.notes.pop("to_count_off", (0, 0))
+            _metrics.count(self, idle=-idle, used=-used)
+            cache = getattr(self, "cache", None)
+            if cache is not None:
+                # Invalidations of what it holds go to the parent's connections.
+                cache.flush()
+            self._renew_maintenance()
+            dispatcher = getattr(self, "_event_dispatcher", None)
+            if hasattr(dispatcher, "_lock"):
+                dispatcher._lock = threading.RLock()
+            self._entered = ledger
+
+    def _renew_maintenance(self) -> None:
+        """A new handler, whose locks nobody holds, and no move under way.
+
+        The timers that would end the parent's move do not run here.
+        """
+        handler = getattr(self, "_maint_notifications_pool_handler", None)
+        kwargs = self.connection_kwargs
+        if handler is not None:
+            handler = type(handler)(self, handler.config)
+            self._maint_notifications_pool_handler = handler
+            kwargs["maint_notifications_pool_handler"] = handler
+        if kwargs.pop("maintenance_state", None) is not None:
+            kwargs.pop("maintenance_notification_hash", None)
+            kwargs["host"] = kwargs.get("orig_host_address")
+            for name in ("socket_timeout", "socket_connect_timeout"):
+                kwargs[name] = kwargs.get(f"orig_{name}")
+
+    # -- get and release ----------------------------------------------------------------------
+
+    def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        """A connected connection; the arguments are redis-py's of old and mean nothing.
+
+        Raises:
+            MaxConnectionsError: all are in use.
+            redis.ConnectionError: it could not be connected.
+        """
+        start = monotonic() if _metrics.is_enabled() else 0.0
+        self._checkpid()
+        if self._in_maintenance:
+            with self._lock:
+                pass
+        connection = self._acquire()
+        try:
+            if start:
+                _metrics.count(self, idle=-1, used=1)
+            if not _connection.is_connected(connection):
+                connection.connect()
+            if not isinstance(_connection.bare(connection), _connection.CountsReplies):
+                self._verify(connection)
+        except BaseException:
+            self.release(connection)
+            raise
+        if start:
+            self._note_wait(monotonic() - start)
+        return connection
+
+    def _acquire(self) -> Any:
+        try:
+            return self._pool.acquire(timeout=0)
+        except PoolTimeout as error:
+            # An idle connection is missing for a moment while it is renewed under the lock.
+            if self._lock.acquire(blocking=False):
+                self._lock.release()
+                raise MaxConnectionsError(f"Too many connections: {error}") from error
+        with self._lock:
+            pass
+        try:
+            return self._pool.acquire(timeout=0)
+        except PoolTimeout as error:
+            raise MaxConnectionsError(f"Too many connections: {error}") from error
+
+    def _note_wait(self, seconds: float) -> None:
+        """redis-py times the wait in the blocking pool alone."""
+
+    def _verify(self, connection: Any) -> None:
+        """What redis-py does at each checkout, for connection classes that are not redis-py's."""
+        try:
+            if connection.can_read() and not self._expects_pushes():
+                raise RedisConnectionError("Connection has data")
+        except (RedisError, OSError):
+            connection.disconnect()
+            connection.connect()
+            if connection.can_read() and not self._expects_pushes():
+                raise RedisConnectionError("Connection not ready") from None
+
+    def release(self, connection: Any) -> None:
+        """Give a connection back. What this process does not hold is ignored, and counted."""
+        self._checkpid()
+        self._pool.release(connection)
+
+    # -- what the pool inside asks ------------------------------------------------------------
+
+    def make_connection(self) -> Any:
+        """A new connection, not connected yet."""
+        connection = _connection.counting(self.connection_class)(**self.connection_kwargs)
+        if getattr(self, "cache", None) is not None:
+            connection = redis.connection.CacheProxyConnection(connection, self.cache, self._lock)
+        _metrics.count(self, idle=1)
+        return connection
+
+    def _connect(self, connection: Any) -> None:
+        start = monotonic()
+        connection.connect()
+        _metrics.created(self, monotonic() - start)
+
+    def _is_alive(self, connection: Any) -> bool:
+        if not _connection.is_connected(connection):
+            return True  # get_connection will connect it
+        try:
+            return not connection.can_read() or self._expects_pushes()
+        except (RedisError, OSError):
+            return False
+
+    def _expects_pushes(self) -> bool:
+        if getattr(self, "cache", None) is not None:
+            return True
+        enabled = getattr(self, "maint_notifications_enabled", None)
+        return bool(enabled and enabled())
+
+    def _take_back(self, connection: Any) -> None:
+        """Prepare a released connection for the next user, before the next user can have it."""
+        _metrics.count(self, idle=1, used=-1)
+        if not (_connection.is_clean(connection) and self._is_still_wanted(connection)):
+            connection.disconnect()
+        if self.connection_kwargs.get("event_dispatcher") is not None:
+            self._event_dispatcher.dispatch(redis.event.AfterConnectionReleasedEvent(connection))
+        elif getattr(_connection.bare(connection), "_re_auth_token", None) is not None:
+            connection.re_auth()
+
+    def _is_still_wanted(self, connection: Any) -> bool:
+        return True
+
+    def _close(self, connection: Any) -> None:
+        _metrics.count(self, idle=-1)
+        connection.disconnect()
+
+    # -- what redis-py's clients reach for ----------------------------------------------------
+
+    @property
+    def _lock(self) -> threading.RLock:
+        """Held while redis-py changes settings or idle connections; one for each process."""
+        return _lock_of(self._pool._checkpid())
+
+    @_lock.setter
+    def _lock(self, value: object) -> None:
+        """redis-py's own constructor sets one; ours are made on first use."""
+
+    @property
+    def _available_connections(self) -> list[Any]:
+        return [place.conn for place in tuple(self._pool._checkpid().available)]
+
+    @property
+    def _in_use_connections(self) -> set[Any]:
+        return {place.conn for place in tuple(self._pool._checkpid().in_use.values())}
+
+    @property
+    def _connections(self) -> list[Any]:
+        return list(self._pool._checkpid().roster.values())
+
+    @property
+    def _created_connections(self) -> int:
+        return self._pool._checkpid().taken
+
+    def _get_free_connections(self) -> list[Any]:
+        return self._available_connections
+
+    def _get_in_use_connections(self) -> set[Any]:
+        return self._in_use_connections
+
+    def set_in_maintenance(self, in_maintenance: bool) -> None:
+        """redis-py calls it, with the lock held, while it redirects the pool."""
+        self._in_maintenance = in_maintenance
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Disconnect available connections, and those in use unless told not to.
+
+        The pool stays usable: they connect again when they are needed.
+        """
+        self._checkpid()
+        with self._lock:
+            self._pool.for_each_idle(lambda connection: connection.disconnect())
+            if inuse_connections:
+                for connection in self._in_use_connections:
+                    connection.disconnect()
+
+    def disconnect_free_connections(self, moving_address_src: str | None = None) -> None:
+        """Disconnect available connections, those to ``moving_address_src`` if it is given."""
+
+        def leave(connection: Any) -> None:
+            if self._should_update_connection(
+                connection, "connected_address", moving_address_src
+            ):
+                connection.disconnect()
+
+        with self._lock:
+            self._pool.for_each_idle(leave)
+
+    def re_auth_callback(self, token: Any) -> None:
+        """Authenticate anew: the available now, those in use when they come back."""
+
+        def authenticate(connection: Any) -> None:
+            if not _connection.is_connected(connection):
+                return  # it will ask for the new token when it connects
+            retry = connection.retry
+            retry.call_with_retry(
+                lambda: connection.send_command("AUTH", token.try_get("oid"), token.get_value()),
+                self._mock,
+            )
+            retry.call_with_retry(connection.read_response, self._mock)
+
+        self._checkpid()
+        with self._lock:
+            self._pool.for_each_idle(authenticate)
+            for connection in self._in_use_connections:
+                connection.set_re_auth_token(token)
+
+    def close(self) -> None:
+        """Disconnect all connections; the pool stays usable, as redis-py's does."""
+        self.disconnect()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            if self._pool._ledger.alive[0]:
+                stats = self._pool.stats()
+                _metrics.count(self, idle=-stats.available, used=-stats.in_use)
+
+    # -- ours ---------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The pool's name in errors, statistics and logs."""
+        return self._pool.name
+
+    def fill(self) -> None:
+        """Connect until this process has `min_size` connections."""
+        self._checkpid()
+        self._pool.fill()
+
+    def stats(self) -> PoolStats:
+        """This process's numbers, now."""
+        self._checkpid()
+        return self._pool.stats()
+
+
+class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):
+    """redis-py's ``BlockingConnectionPool``, safe under fork and fair.
+
+    Takes what redis-py's takes: ``timeout`` is how many seconds `get_connection` waits for a
+    connection (None: for ever), who waits longest is served first, and who waits in vain gets
+    redis-py's ``ConnectionError``. ``queue_class`` is accepted and not used.
+
+    Parameters, besides redis-py's: those of `ConnectionPool`, and
+        max_waiting: how many callers may wait at a time; one more gets ``ConnectionError``.
+    """
+
+    timeout: float | None
+
+    @property
+    def _wait(self) -> float | None:
+        return self.timeout
+
+    def _acquire(self) -> Any:
+        try:
+            return self._pool.acquire(timeout=self.timeout)
+        except (PoolTimeout, TooManyWaiting, PoolClosed) as error:
+            raise RedisConnectionError(f"No connection available: {error}") from error
+
+    def _note_wait(self, seconds: float) -> None:
+        _metrics.waited(self, seconds)
+
+
+def _lock_of(ledger: Ledger[Any]) -> threading.RLock:
+    lock: threading.RLock = ledger.notes.get("redis_lock") or ledger.notes.setdefault(
+        "redis_lock", threading.RLock()
+    )
+    return lock
+
+
+def _number(name: str, value: Any) -> Any:
+    """Options of a URL's query string come as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return int(value) if value.isdecimal() else float(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a number, not {value!r}") from None
