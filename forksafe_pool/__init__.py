@@ -1,7 +1,8 @@
-"""A connection pool that survives ``fork()``: build it once, at import, and use it in every worker."""
+"""A connection pool that survives ``fork()``: build it once, at import; use it in every worker."""
 
 from forksafe_pool._errors import PoolClosed, PoolError, PoolTimeout, TooManyWaiting
-from forksafe_pool._pool import Pool, pools
+from forksafe_pool._pool import Pool
+from forksafe_pool._registry import pools
 from forksafe_pool._stats import PoolStats
 
 __all__ = [

@@ -13,6 +13,7 @@ into `available` and then looks at `waiters`, a waiter enters `waiters` and then
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections import deque
 from typing import Any, Generic, TypeVar
@@ -91,9 +92,11 @@ class Ledger(Generic[C]):
         "closed",
         "connect_errors",
         "foreign_releases",
+        "half_made",
         "heir",
         "in_use",
         "last_error",
+        "making",
         "max_size",
         "notes",
         "opened",
@@ -123,6 +126,9 @@ class Ledger(Generic[C]):
         #: Every connection made and not closed, by id(): what a child severs. Strong references:
         #: CPython clears the frames of dead threads in the child.
         self.roster: dict[int, C] = {}
+        #: Threads that are making a connection, and the sockets they had when the process forked.
+        self.making: set[int] = set()
+        self.half_made: list[socket.socket] = []
         self.waiters: deque[Waiter[C]] = deque()
         #: Places taken; less `vacated`, which holds the `uses` of places given back since.
         self.size = 0

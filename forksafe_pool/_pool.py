@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import atexit
 import itertools
-import logging
 import os
 import random
 import threading
-import weakref
 from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from forksafe_pool import _options, _process
-from forksafe_pool._errors import PoolClosed, PoolError, PoolTimeout, TooManyWaiting
+from forksafe_pool import _making, _options
+from forksafe_pool._driver import Driver
+from forksafe_pool._errors import PoolClosed, PoolTimeout, TooManyWaiting
+from forksafe_pool._lease import Lease
 from forksafe_pool._ledger import Ledger, Place, Waiter
-from forksafe_pool._sever import (
-    DeadEnd,
-    find_descriptor,
-    is_readable,
-    keep_for_ever,
-    sever,
-)
+from forksafe_pool._registry import register
+from forksafe_pool._sever import DeadEnd, find_descriptor, keep_for_ever, sever
 from forksafe_pool._stats import PoolStats
 
 C = TypeVar("C")
 
-logger = logging.getLogger("forksafe_pool")
-
-# Every pool of the process. Hooks read it: one at-fork callback serves them all, since CPython
-# has no way to unregister one.
-_pools: weakref.WeakSet[Pool[Any]] = weakref.WeakSet()
 _unnamed = itertools.count(1)
 
 # "Use the pool's own timeout": None already means "wait for ever".
 _POOL_TIMEOUT: Any = object()
 
-# Connections made together are not to expire together; the share is psycopg_pool's.
+# psycopg_pool's.
 _LIFETIME_JITTER = 0.05
 
 
@@ -65,7 +54,7 @@ class Pool(Generic[C]):
         check_after: seconds of idleness after which `acquire` checks before it hands out.
         configure: ``configure(conn)`` prepares each new connection.
         reset: ``reset(conn)`` prepares a released connection for the next caller; if it
-            raises, the connection is closed instead of pooled.
+            raises, or returns False, the connection is closed instead of pooled.
         close: ``close(conn)`` closes a connection; by default ``conn.close()``.
         fileno: ``fileno(conn) -> int`` is the descriptor to cut off in a child, -1 if there is
             none just now; by default ``conn.fileno()``, ``conn.sock`` and ``conn._sock`` are
@@ -75,6 +64,8 @@ class Pool(Generic[C]):
     Raises:
         TypeError, ValueError: an option is wrong; the message names it.
     """
+
+    _driver_class: type[Driver[C]] = Driver
 
     def __init__(
         self,
@@ -94,7 +85,6 @@ class Pool(Generic[C]):
         fileno: Callable[[C], int] | None = None,
         name: str | None = None,
     ) -> None:
-        self._connect = _options.function("connect", connect)
         self.max_size = _options.count("max_size", max_size, at_least=1)
         self.min_size = _options.count("min_size", min_size)
         if min_size > max_size:
@@ -103,22 +93,19 @@ class Pool(Generic[C]):
             )
         self.timeout = _options.seconds_or_none("timeout", timeout)
         self.max_waiting = (
-            None
-            if max_waiting is None
-            else _options.count("max_waiting", max_waiting)
+            None if max_waiting is None else _options.count("max_waiting", max_waiting)
         )
         self.max_lifetime = _options.seconds_or_none("max_lifetime", max_lifetime)
         self.max_idle = _options.seconds_or_none("max_idle", max_idle)
         self._check_after = _options.seconds("check_after", check_after)
-        self._check = _options.function_or_none("check", check)
-        self._configure = _options.function_or_none("configure", configure)
-        self._reset = _options.function_or_none("reset", reset)
-        self._close = _options.function_or_none("close", close)
-        self._fileno = _options.function_or_none("fileno", fileno) or find_descriptor
         self.name = _options.text_or_none("name", name) or f"pool-{next(_unnamed)}"
+        self._driver: Driver[C] = self._driver_class(
+            self.name, connect, check, configure, reset, close, fileno
+        )
+        self._resets = self._driver.has_reset
         self._closed = False
         self._ledger: Ledger[C] = Ledger(self.max_size)
-        _pools.add(self)
+        register(self)
 
     # -- the fork -----------------------------------------------------------------------------
 
@@ -147,22 +134,20 @@ class Pool(Generic[C]):
                 idle = {id(place.conn) for place in tuple(ancestor.available)}
                 for key in tuple(ancestor.roster):
                     conn = ancestor.roster[key]
-                    if not self._sever(conn, dead_end):
+                    if not self._driver.sever(conn, dead_end):
                         keep_for_ever(conn)
                     elif key in idle:
                         ledger.severed_idle.append(conn)
                     # Only now: a further fork in the middle of this finds what is left.
                     del ancestor.roster[key]
                     ledger.severed += 1
+                # Noted before the fork; or still to be seen, after a C-level fork.
+                for sock in ancestor.half_made + _making.sockets(ancestor.making):
+                    sever(sock, find_descriptor, dead_end)
+                ancestor.half_made.clear()
+                ancestor.making.clear()
                 ancestor = ancestor.ancestor
         ledger.ancestor = None
-
-    def _sever(self, conn: C, dead_end: DeadEnd) -> bool:
-        return sever(conn, self._fileno, dead_end)
-
-    def _close_severed(self, conn: C) -> None:
-        """Free an inherited connection that was idle: the goodbye goes to the dead end."""
-        self._close_quietly(conn)
 
     # -- acquire ------------------------------------------------------------------------------
 
@@ -200,34 +185,35 @@ class Pool(Generic[C]):
             else _options.seconds_or_none("timeout", timeout)
         )
         while ledger.severed_idle:
-            self._close_severed(ledger.severed_idle.pop())
-        with ledger.lock:
-            if self._closed:
-                raise PoolClosed(f"{self.name} is closed")
-            waiter: Waiter[C] | None = None
-            place = None if ledger.waiters else ledger.take()
-            if place is None:
-                if timeout == 0:
-                    raise self._timed_out(ledger, timeout)
-                waiting = len(ledger.waiters)
-                if self.max_waiting is not None and waiting >= self.max_waiting:
-                    raise TooManyWaiting(
-                        f"{waiting} callers wait for {self.name} already, and max_waiting is "
-                        f"{self.max_waiting} ({self._numbers(ledger)})"
-                    )
-                waiter = Waiter()
-                ledger.waiters.append(waiter)
-                ledger.serve()  # a release that did not see the waiter is seen here
-        if waiter is not None:
-            place = self._wait(ledger, waiter, timeout)
-        assert place is not None
+            self._driver.close_severed(ledger.severed_idle.pop())
+        place = self._take_or_queue(ledger, timeout)
+        if isinstance(place, Waiter):
+            place = self._wait(ledger, place, timeout)
         if not ledger.alive[0]:  # a greenlet that waited, in a child that runs it too
             return self.acquire(timeout)
         return self._lend(ledger, place)
 
-    def _wait(
-        self, ledger: Ledger[C], waiter: Waiter[C], timeout: float | None
-    ) -> Place[C]:
+    def _take_or_queue(self, ledger: Ledger[C], timeout: float | None) -> Place[C] | Waiter[C]:
+        with ledger.lock:
+            if self._closed:
+                raise PoolClosed(f"{self.name} is closed")
+            place = None if ledger.waiters else ledger.take()
+            if place is not None:
+                return place
+            if timeout == 0:
+                raise self._timed_out(ledger, timeout)
+            waiting = len(ledger.waiters)
+            if self.max_waiting is not None and waiting >= self.max_waiting:
+                raise TooManyWaiting(
+                    f"{waiting} callers wait for {self.name} already, and max_waiting is "
+                    f"{self.max_waiting} ({self._numbers(ledger)})"
+                )
+            waiter: Waiter[C] = Waiter()
+            ledger.waiters.append(waiter)
+            ledger.serve()  # a release that did not see the waiter is seen here
+            return waiter
+
+    def _wait(self, ledger: Ledger[C], waiter: Waiter[C], timeout: float | None) -> Place[C]:
         try:
             if timeout is None:
                 waiter.ready.acquire()
@@ -258,39 +244,28 @@ class Pool(Generic[C]):
         try:
             if place.conn is not None and not self._is_usable(place):
                 self._close_held(ledger, place)
-            if place.conn is None:
-                self._open(ledger, place)
+            conn = self._open(ledger, place) if place.conn is None else place.conn
             if self._closed:
                 raise PoolClosed(f"{self.name} was closed while the caller waited")
         except BaseException:
             self._retire(ledger, place)
             raise
-        conn = place.conn
-        assert conn is not None
         if not ledger.alive[0]:  # forked inside connect(): the connection is the parent's too
-            with DeadEnd() as dead_end:
-                self._sever(conn, dead_end)
+            self._close_held(ledger, place)
             return self.acquire()
         place.uses += 1
         ledger.in_use[id(conn)] = place
         return conn
 
-    def _open(self, ledger: Ledger[C], place: Place[C]) -> None:
+    def _open(self, ledger: Ledger[C], place: Place[C]) -> C:
         try:
-            conn = self._connect()
-            if conn is None:
-                raise PoolError(
-                    f"connect of {self.name} returned None, not a connection"
-                )
-            if id(conn) in ledger.roster:
-                raise PoolError(
-                    f"connect of {self.name} returned a connection that the pool holds "
-                    f"already: {conn!r}; it must make a new one each time"
-                )
+            conn: C = _making.watched(ledger.making, self._driver.connect)
+            error = self._driver.refuse(conn, ledger.roster)
+            if error is not None:
+                raise error
             place.hold(conn)
             ledger.opened += 1
-            if self._configure is not None:
-                self._configure(conn)
+            self._driver.configure(conn)
         except BaseException as error:
             ledger.connect_errors += 1
             ledger.last_error = error
@@ -300,30 +275,19 @@ class Pool(Generic[C]):
         if self.max_lifetime is None:
             place.expires_at = float("inf")
         else:
-            jitter = 1 - _LIFETIME_JITTER * random.random()
-            place.expires_at = now + self.max_lifetime * jitter
+            # Not for secrets: connections made together are not to expire together.
+            jitter = _LIFETIME_JITTER * random.random()  # noqa: S311
+            place.expires_at = now + self.max_lifetime * (1 - jitter)
         if self.max_idle is not None and ledger.reap_at == float("inf"):
             ledger.reap_at = now + self.max_idle
+        return conn
 
     def _is_usable(self, place: Place[C]) -> bool:
         now = monotonic()
         idle = now - place.idle_since
-        if now >= place.expires_at or (
-            self.max_idle is not None and idle > self.max_idle
-        ):
+        if now >= place.expires_at or (self.max_idle is not None and idle > self.max_idle):
             return False
-        if idle < self._check_after:
-            return True
-        conn: Any = place.conn
-        try:
-            if self._check is not None:
-                return self._check(conn) is not False
-            descriptor = self._fileno(conn)
-            return descriptor >= 0 and not is_readable(descriptor)
-        except LookupError:
-            return True  # a driver that shows no socket: nothing to judge by
-        except Exception:
-            return False
+        return idle < self._check_after or self._driver.is_alive(place.conn)  # type: ignore[arg-type]
 
     # -- release ------------------------------------------------------------------------------
 
@@ -338,10 +302,13 @@ class Pool(Generic[C]):
         if place is None:
             self._ignore(ledger, conn)
             return
-        if self._reset is not None and not self._was_reset(ledger, place):
-            return
+        try:
+            fit = not self._resets or self._driver.reset(conn)
+        except BaseException:
+            self._retire(ledger, place)
+            raise
         now = monotonic()
-        if now >= place.expires_at:
+        if not fit or now >= place.expires_at:
             self._retire(ledger, place)
             return
         place.idle_since = now
@@ -366,22 +333,6 @@ class Pool(Generic[C]):
         """A foreign release, or a second one."""
         ledger.foreign_releases += 1
 
-    def _was_reset(self, ledger: Ledger[C], place: Place[C]) -> bool:
-        assert self._reset is not None
-        assert place.conn is not None
-        try:
-            self._reset(place.conn)
-        except Exception:
-            logger.warning(
-                "%s: reset failed, the connection is closed", self.name, exc_info=True
-            )
-            self._retire(ledger, place)
-            return False
-        except BaseException:
-            self._retire(ledger, place)
-            raise
-        return True
-
     def _put_back(self, ledger: Ledger[C], place: Place[C]) -> None:
         """What a waiter was handed and cannot use goes to the next."""
         if place.conn is None:
@@ -404,35 +355,31 @@ class Pool(Generic[C]):
 
     def _close_held(self, ledger: Ledger[C], place: Place[C]) -> None:
         conn = place.let_go()
-        if conn is not None and ledger.alive[0]:
+        if conn is None:
+            return
+        if ledger.alive[0]:
             ledger.closed += 1
-            self._close_quietly(conn)
-
-    def _close_quietly(self, conn: Any) -> None:
-        try:
-            if self._close is not None:
-                self._close(conn)
-            elif hasattr(conn, "close"):
-                conn.close()
-        except Exception:
-            logger.debug("%s: closing a connection failed", self.name, exc_info=True)
+            self._driver.close(conn)
+        else:
+            with DeadEnd() as dead_end:
+                self._driver.sever(conn, dead_end)
 
     def _reap(self, ledger: Ledger[C], now: float) -> None:
         """Close what has been idle for longer than max_idle, the longest idle first."""
-        assert self.max_idle is not None
+        max_idle = self.max_idle or 0.0
         while ledger.taken > self.min_size:
             try:
                 place = ledger.available.popleft()
             except IndexError:
                 break
-            if now - place.idle_since <= self.max_idle:
+            if now - place.idle_since <= max_idle:
                 ledger.available.appendleft(place)
-                ledger.reap_at = place.idle_since + self.max_idle
+                ledger.reap_at = place.idle_since + max_idle
                 if ledger.waiters:
                     ledger.serve()
                 return
             self._retire(ledger, place)
-        ledger.reap_at = now + self.max_idle
+        ledger.reap_at = now + max_idle
 
     # -- the rest -----------------------------------------------------------------------------
 
@@ -550,48 +497,3 @@ class Pool(Generic[C]):
         if hasattr(self, "_ledger"):
             # In a child of a C-level fork this severs, before the drivers' finalizers run.
             self._close_idle(self._checkpid())
-
-
-class Lease(Generic[C]):
-    """A connection for the length of a ``with`` block."""
-
-    __slots__ = ("_conn", "_pool", "_timeout")
-
-    def __init__(self, pool: Pool[C], timeout: float | None) -> None:
-        self._pool = pool
-        self._timeout = timeout
-
-    def __enter__(self) -> C:
-        self._conn = self._pool.acquire(self._timeout)
-        return self._conn
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None or issubclass(kind, Exception):
-            self._pool.release(self._conn)
-        else:
-            self._pool.discard(self._conn)
-
-
-def pools() -> list[Pool[Any]]:
-    """Every pool of this process; those that came through a fork have noticed it."""
-    found = list(_pools)
-    for pool in found:
-        pool._checkpid()
-    return found
-
-
-def _after_fork_in_child() -> None:
-    _process.note_fork()
-    pools()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-# A child of a C-level fork, in which no hook ran, may end without having used its pools: what it
-# frees at its exit must be severed first.
-atexit.register(pools)

@@ -32,9 +32,7 @@ def find_descriptor(conn: Any) -> int:
         if hasattr(conn, name):
             sock = getattr(conn, name)
             return -1 if sock is None else int(sock.fileno())
-    raise LookupError(
-        f"no descriptor found on {type(conn).__name__}: give Pool a fileno=callable"
-    )
+    raise LookupError(f"no descriptor found on {type(conn).__name__}: give Pool a fileno=callable")
 
 
 class DeadEnd:
@@ -90,5 +88,3 @@ def is_readable(descriptor: int) -> bool:
         poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))
     return bool(select.select([descriptor], [], [], 0)[0])
-
-

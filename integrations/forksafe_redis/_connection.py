@@ -53,21 +53,27 @@ class CountsReplies(_Base):
         try:
             response = super().read_response(*args, **kwargs)
         except ResponseError:
-            self.unread_replies -= 1
+            self._count_reply()
             raise
         if not kwargs.get("push_request"):  # a push answers no command
-            self.unread_replies -= 1
+            self._count_reply()
         return response
+
+    def _count_reply(self) -> None:
+        if self.unread_replies:  # what a subscription or MONITOR reads answers no command either
+            self.unread_replies -= 1
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         super().disconnect(*args, **kwargs)
         self.unread_replies = 0
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def counting(connection_class: Any) -> Any:
     """``connection_class`` with `CountsReplies`, or itself where it is none of redis-py's."""
-    if not (isinstance(connection_class, type) and issubclass(connection_class, AbstractConnection)):
+    if not (
+        isinstance(connection_class, type) and issubclass(connection_class, AbstractConnection)
+    ):
         return connection_class
     names = {name: getattr(connection_class, name) for name in ("__module__", "__qualname__")}
     return type(connection_class.__name__, (CountsReplies, connection_class), names)

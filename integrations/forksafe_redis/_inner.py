@@ -11,12 +11,30 @@ from typing import TYPE_CHECKING, Any
 from redis.connection import AbstractConnection
 
 from forksafe_pool import Pool
+from forksafe_pool._driver import Driver
 from forksafe_pool._ledger import Ledger
 from forksafe_pool._sever import DeadEnd
 from forksafe_redis import _connection
 
 if TYPE_CHECKING:
     from forksafe_redis._pool import ConnectionPool
+
+
+class RedisDriver(Driver[Any]):
+    """Severs as redis-py's objects need it."""
+
+    def sever(self, conn: Any, dead_end: DeadEnd) -> bool:
+        severed = super().sever(conn, dead_end)
+        if severed and _is_redis(conn):
+            with contextlib.suppress(Exception):
+                _connection.make_usable_after_fork(conn)
+        return severed
+
+    def close_severed(self, conn: Any) -> None:
+        if _is_redis(conn):
+            _connection.forget_socket(conn)
+        else:
+            super().close_severed(conn)
 
 
 class Connections(Pool[Any]):
@@ -26,14 +44,14 @@ class Connections(Pool[Any]):
     pool open until the collector comes by.
     """
 
+    _driver_class = RedisDriver
+
     def __init__(self, owner: ConnectionPool, **options: Any) -> None:
         reference = weakref.ref(owner)
 
         def asking(method: str) -> Callable[..., Any]:
             def ask(*args: Any) -> Any:
-                owner = reference()
-                assert owner is not None
-                return getattr(owner, method)(*args)
+                return getattr(reference(), method)(*args)
 
             return ask
 
@@ -44,23 +62,17 @@ class Connections(Pool[Any]):
             else:
                 owner._close(conn)
 
-        counts = issubclass_of(owner.connection_class, AbstractConnection)
+        kind = owner.connection_class
+        is_redis = isinstance(kind, type) and issubclass(kind, AbstractConnection)
+        self._owner = reference
         super().__init__(
             asking("make_connection"),
-            configure=asking("_connect"),
             check=asking("_is_alive"),
             reset=asking("_take_back"),
             close=close,
-            fileno=_connection.find_descriptor if counts else None,
+            fileno=_connection.find_descriptor if is_redis else None,
             **options,
         )
-
-    def _sever(self, conn: Any, dead_end: DeadEnd) -> bool:
-        severed = super()._sever(conn, dead_end)
-        if severed and isinstance(_connection.bare(conn), AbstractConnection):
-            with contextlib.suppress(Exception):
-                _connection.make_usable_after_fork(conn)
-        return severed
 
     def _sever_inherited(self, ledger: Ledger[Any]) -> None:
         # What the parent counted, and a child that starts from zero must count off: outside the
@@ -73,17 +85,11 @@ class Connections(Pool[Any]):
         ledger.notes["to_count_off"] = (idle, used)
         super()._sever_inherited(ledger)
 
-    def _close_severed(self, conn: Any) -> None:
-        if isinstance(_connection.bare(conn), AbstractConnection):
-            _connection.forget_socket(conn)
-        else:
-            super()._close_severed(conn)
-
     def _ignore(self, ledger: Ledger[Any], conn: Any) -> None:
         super()._ignore(ledger, conn)
         # An inherited connection that its holder reconnected here has a socket of this process,
         # which nobody else will close.
-        if getattr(conn, "pid", None) not in (None, os.getpid()):
+        if _is_redis(conn) and _connection.bare(conn).pid != os.getpid():
             _connection.forget_socket(conn)
 
     def for_each_idle(self, function: Callable[[Any], object]) -> None:
@@ -99,6 +105,11 @@ class Connections(Pool[Any]):
             finally:
                 self._put_back(ledger, place)
 
+    def fill(self) -> None:
+        owner = self._owner()
+        if owner is not None:
+            owner.fill()
+
     def close(self, timeout: float | None = 5.0) -> bool:
         """Close what is available. Unlike other pools a redis-py pool may be used again."""
         ledger = self._checkpid()
@@ -106,5 +117,5 @@ class Connections(Pool[Any]):
         return ledger.taken == 0
 
 
-def issubclass_of(value: Any, base: type) -> bool:
-    return isinstance(value, type) and issubclass(value, base)
+def _is_redis(conn: Any) -> bool:
+    return isinstance(_connection.bare(conn), AbstractConnection)

@@ -7,6 +7,7 @@ from types import SimpleNamespace, TracebackType
 from typing import Any
 
 import redis.lock
+
 from forksafe_pool import _process
 
 
@@ -21,6 +22,7 @@ class Lock(redis.lock.Lock):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._alive = _process.sentinel()
         self._inherited = False
+        self._local: Any = None
         super().__init__(*args, **kwargs)
 
     @property

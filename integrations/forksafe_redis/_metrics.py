@@ -30,9 +30,7 @@ def count(pool: Any, *, idle: int = 0, used: int = 0) -> None:
     name = get_pool_name(pool)
     for state, change in ((ConnectionState.IDLE, idle), (ConnectionState.USED, used)):
         if change:
-            _redis.record_connection_count(
-                pool_name=name, connection_state=state, counter=change
-            )
+            _redis.record_connection_count(pool_name=name, connection_state=state, counter=change)
 
 
 def created(pool: Any, seconds: float) -> None:
@@ -42,6 +40,4 @@ def created(pool: Any, seconds: float) -> None:
 
 def waited(pool: Any, seconds: float) -> None:
     if is_enabled():
-        _redis.record_connection_wait_time(
-            pool_name=get_pool_name(pool), duration_seconds=seconds
-        )
+        _redis.record_connection_wait_time(pool_name=get_pool_name(pool), duration_seconds=seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from queue import LifoQueue
 from time import monotonic
 from typing import Any
 
@@ -13,10 +14,10 @@ import redis.connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError, RedisError
 
-from forksafe_pool import PoolClosed, PoolStats, PoolTimeout, TooManyWaiting
+from forksafe_pool import PoolClosed, PoolStats, PoolTimeout, TooManyWaiting, _making
 from forksafe_pool._ledger import Ledger
 from forksafe_redis import _connection, _metrics
-from forksafe_redis._inner import Connections, issubclass_of
+from forksafe_redis._inner import Connections
 
 
 class ConnectionPool(redis.ConnectionPool):
@@ -92,7 +93,7 @@ class ConnectionPool(redis.ConnectionPool):
                 # Invalidations of what it holds go to the parent's connections.
                 cache.flush()
             self._renew_maintenance()
-            dispatcher = getattr(self, "_event_dispatcher", None)
+            dispatcher: Any = getattr(self, "_event_dispatcher", None)
             if hasattr(dispatcher, "_lock"):
                 dispatcher._lock = threading.RLock()
             self._entered = ledger
@@ -133,7 +134,7 @@ class ConnectionPool(redis.ConnectionPool):
             if start:
                 _metrics.count(self, idle=-1, used=1)
             if not _connection.is_connected(connection):
-                connection.connect()
+                self._connect(connection)
             if not isinstance(_connection.bare(connection), _connection.CountsReplies):
                 self._verify(connection)
         except BaseException:
@@ -180,17 +181,27 @@ class ConnectionPool(redis.ConnectionPool):
     # -- what the pool inside asks ------------------------------------------------------------
 
     def make_connection(self) -> Any:
-        """A new connection, not connected yet."""
+        """A new connection; `get_connection` connects it."""
         connection = _connection.counting(self.connection_class)(**self.connection_kwargs)
-        if getattr(self, "cache", None) is not None:
-            connection = redis.connection.CacheProxyConnection(connection, self.cache, self._lock)
+        cache = getattr(self, "cache", None)
+        if cache is not None:
+            proxy: Any = redis.connection.CacheProxyConnection
+            connection = proxy(connection, cache, self._lock)
         _metrics.count(self, idle=1)
         return connection
 
     def _connect(self, connection: Any) -> None:
+        ledger = self._pool._checkpid()
         start = monotonic()
-        connection.connect()
-        _metrics.created(self, monotonic() - start)
+        try:
+            _making.watched(ledger.making, connection.connect)
+        except BaseException as error:
+            ledger.connect_errors += 1
+            ledger.last_error = error
+            raise
+        ledger.last_error = None
+        if ledger.in_use[id(connection)].uses == 1:
+            _metrics.created(self, monotonic() - start)
 
     def _is_alive(self, connection: Any) -> bool:
         if not _connection.is_connected(connection):
@@ -206,15 +217,19 @@ class ConnectionPool(redis.ConnectionPool):
         enabled = getattr(self, "maint_notifications_enabled", None)
         return bool(enabled and enabled())
 
-    def _take_back(self, connection: Any) -> None:
+    def _take_back(self, connection: Any) -> bool:
         """Prepare a released connection for the next user, before the next user can have it."""
         _metrics.count(self, idle=1, used=-1)
-        if not (_connection.is_clean(connection) and self._is_still_wanted(connection)):
+        if not self._is_still_wanted(connection):
+            return False
+        if not _connection.is_clean(connection):
             connection.disconnect()
-        if self.connection_kwargs.get("event_dispatcher") is not None:
-            self._event_dispatcher.dispatch(redis.event.AfterConnectionReleasedEvent(connection))
+        dispatcher = self.connection_kwargs.get("event_dispatcher")
+        if dispatcher is not None:
+            dispatcher.dispatch(redis.event.AfterConnectionReleasedEvent(connection))
         elif getattr(_connection.bare(connection), "_re_auth_token", None) is not None:
             connection.re_auth()
+        return True
 
     def _is_still_wanted(self, connection: Any) -> bool:
         return True
@@ -235,11 +250,11 @@ class ConnectionPool(redis.ConnectionPool):
         """redis-py's own constructor sets one; ours are made on first use."""
 
     @property
-    def _available_connections(self) -> list[Any]:
+    def _available_connections(self) -> list[Any]:  # type: ignore[override]
         return [place.conn for place in tuple(self._pool._checkpid().available)]
 
     @property
-    def _in_use_connections(self) -> set[Any]:
+    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
         return {place.conn for place in tuple(self._pool._checkpid().in_use.values())}
 
     @property
@@ -247,7 +262,7 @@ class ConnectionPool(redis.ConnectionPool):
         return list(self._pool._checkpid().roster.values())
 
     @property
-    def _created_connections(self) -> int:
+    def _created_connections(self) -> int:  # type: ignore[override]
         return self._pool._checkpid().taken
 
     def _get_free_connections(self) -> list[Any]:
@@ -276,9 +291,7 @@ class ConnectionPool(redis.ConnectionPool):
         """Disconnect available connections, those to ``moving_address_src`` if it is given."""
 
         def leave(connection: Any) -> None:
-            if self._should_update_connection(
-                connection, "connected_address", moving_address_src
-            ):
+            if self._should_update_connection(connection, "connected_address", moving_address_src):
                 connection.disconnect()
 
         with self._lock:
@@ -322,8 +335,13 @@ class ConnectionPool(redis.ConnectionPool):
 
     def fill(self) -> None:
         """Connect until this process has `min_size` connections."""
-        self._checkpid()
-        self._pool.fill()
+        held: list[Any] = []
+        try:
+            while len(self._pool._checkpid().in_use) < self._pool.min_size:
+                held.append(self.get_connection())
+        finally:
+            for connection in held:
+                self.release(connection)
 
     def stats(self) -> PoolStats:
         """This process's numbers, now."""
@@ -331,7 +349,7 @@ class ConnectionPool(redis.ConnectionPool):
         return self._pool.stats()
 
 
-class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):
+class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # type: ignore[override]
     """redis-py's ``BlockingConnectionPool``, safe under fork and fair.
 
     Takes what redis-py's takes: ``timeout`` is how many seconds `get_connection` waits for a
@@ -343,6 +361,14 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):
     """
 
     timeout: float | None
+
+    @property
+    def pool(self) -> Any:
+        """A picture of the queue that redis-py's class keeps; None for what is not made yet."""
+        available = self._available_connections
+        queue = LifoQueue[Any](self.max_connections)
+        queue.queue = [None] * (self.max_connections - self._created_connections) + available
+        return queue
 
     @property
     def _wait(self) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import redis.sentinel
+
 from forksafe_redis._pool import ConnectionPool
 
 

@@ -1,0 +1,44 @@
+"""Connections in the middle of being made.
+
+Until ``connect`` returns, nothing refers to its socket but the local variables of the frames that
+are making it. A child has those threads' descriptors and not their threads: it could neither
+finish such a connection nor ever close it.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def watched(threads: set[int], make: Callable[[], T]) -> T:
+    """Return ``make()``; meanwhile ``threads`` names this thread."""
+    ident = threading.get_ident()
+    threads.add(ident)
+    try:
+        return make()
+    finally:
+        threads.discard(ident)
+
+
+def sockets(threads: Iterable[int]) -> list[socket.socket]:
+    """What the frames above `watched` hold, in each of ``threads``.
+
+    Python-level sockets alone: what a C driver has open before it returns cannot be seen.
+    """
+    # Frames are not kept: in a child those of dead threads refer to freed memory.
+    current = sys._current_frames()
+    found: list[socket.socket] = []
+    for ident in tuple(threads):
+        frame = current.get(ident)
+        while frame is not None and frame.f_code is not watched.__code__:
+            found += (
+                value for value in frame.f_locals.values() if isinstance(value, socket.socket)
+            )
+            frame = frame.f_back
+    return found
