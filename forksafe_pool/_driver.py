@@ -56,12 +56,15 @@ class Driver(Generic[C]):
         try:
             if self._check is not None:
                 return self._check(conn) is not False
+        except Exception:
+            return False
+        try:
             descriptor = self._fileno(conn)
-            return descriptor >= 0 and not is_readable(descriptor)
         except LookupError:
             return True  # a driver that shows no socket: nothing to judge by
         except Exception:
             return False
+        return descriptor >= 0 and not is_readable(descriptor)
 
     def reset(self, conn: C) -> bool:
         """Prepare a released connection; False if it is not fit for the next user."""

@@ -13,12 +13,15 @@ into `available` and then looks at `waiters`, a waiter enters `waiters` and then
 from __future__ import annotations
 
 import contextlib
+import copy
 import socket
 import threading
+import weakref
 from collections import deque
 from typing import Any, Generic, TypeVar
 
 from forksafe_pool import _process
+from forksafe_pool._errors import PoolError
 
 C = TypeVar("C")
 
@@ -26,44 +29,53 @@ C = TypeVar("C")
 class Place(Generic[C]):
     """One of the pool's ``max_size`` places: what it holds, and since when."""
 
-    __slots__ = ("_roster", "_vacated", "conn", "expires_at", "idle_since", "uses")
+    __slots__ = ("_ledger", "_taken", "conn", "expires_at", "fresh_until", "idle_since", "uses")
 
     conn: C | None
     #: time.monotonic() seconds.
     expires_at: float
     idle_since: float
+    #: Until then it is handed out again without a further look.
+    fresh_until: float
     #: How often it was handed out. Only the holder writes it, so it needs no lock.
     uses: int
 
     def __init__(self, ledger: Ledger[C]) -> None:
-        self._vacated: deque[int] | None = None
-        # Not the ledger itself: that would be a cycle, and a pool that is dropped would keep
-        # its connections open until the collector comes by.
-        self._roster = ledger.roster
+        self._taken = False
+        # Weakly: a cycle would keep the connections of a dropped pool open until the collector
+        # comes by.
+        self._ledger = weakref.ref(ledger)
         self.conn = None
-        self.expires_at = self.idle_since = 0.0
+        self.expires_at = self.idle_since = self.fresh_until = 0.0
         self.uses = 0
         # No call stands between these two, so no exception of a signal does.
-        self._vacated = ledger.vacated
+        self._taken = True
         ledger.size += 1
 
     def hold(self, conn: C) -> None:
-        self._roster[id(conn)] = conn
+        ledger = self._ledger()
+        if ledger is not None:
+            ledger.roster[id(conn)] = conn
         self.conn = conn
 
     def let_go(self) -> C | None:
         """Forget the connection; the place stays taken."""
+        ledger = self._ledger()
         conn, self.conn = self.conn, None
-        if conn is not None:
-            self._roster.pop(id(conn), None)
+        if conn is not None and ledger is not None:
+            ledger.roster.pop(id(conn), None)
         return conn
 
     def vacate(self) -> None:
         """Give the place back. Again is a no-op."""
-        vacated, self._vacated = self._vacated, None
-        if vacated is not None:
+        ledger = self._ledger()
+        if self._taken and ledger is not None:
             self.let_go()
-            vacated.append(self.uses)
+            self._taken = False
+            ledger.size -= 1
+            ledger.retired_uses += self.uses
+            if ledger.waiters:
+                ledger.serve()
 
     def __del__(self) -> None:
         self.vacate()
@@ -85,6 +97,7 @@ class Ledger(Generic[C]):
     """All the state of a pool that one process owns, its lock included."""
 
     __slots__ = (
+        "__weakref__",
         "_lock",
         "alive",
         "ancestor",
@@ -107,7 +120,6 @@ class Ledger(Generic[C]):
         "severed_idle",
         "size",
         "timeouts",
-        "vacated",
         "waiters",
     )
 
@@ -130,9 +142,10 @@ class Ledger(Generic[C]):
         self.making: set[int] = set()
         self.half_made: list[socket.socket] = []
         self.waiters: deque[Waiter[C]] = deque()
-        #: Places taken; less `vacated`, which holds the `uses` of places given back since.
+        #: Places taken. CPython runs no other thread between the load and the store of `+=` on
+        #: a slot (3.10 and later: only calls and backward jumps let another one in), so this and
+        #: the counters below are exact without a lock.
         self.size = 0
-        self.vacated: deque[int] = deque()
         self._lock: dict[str, threading.RLock] = {}
         #: Per-process state of what is built on the pool.
         self.notes: dict[str, Any] = {}
@@ -141,8 +154,6 @@ class Ledger(Generic[C]):
         #: Inherited connections that were idle: severed, to be closed outside the at-fork hook.
         self.severed_idle: list[C] = []
         self.last_error: BaseException | None = None
-        # Counters. CPython runs no other thread between the load and the store of `+=` on a
-        # slot, so they are exact without a lock.
         self.retired_uses = 0
         self.opened = 0
         self.closed = 0
@@ -163,46 +174,76 @@ class Ledger(Generic[C]):
             lock = self._lock.setdefault("lock", threading.RLock())
         return lock
 
+    def note_error(self, error: BaseException) -> None:
+        """Remember why a connection could not be made, for those who wait in vain."""
+        self.connect_errors += 1
+        try:
+            # Without its traceback, which would keep every caller's variables alive.
+            self.last_error = copy.copy(error)
+        except Exception:
+            self.last_error = PoolError(f"{type(error).__name__}: {error}")
+
     def take(self) -> Place[C] | None:
         """An available connection's place, the warmest first, or a free one. Holds `lock`."""
         try:
             return self.available.pop()
         except IndexError:
             pass
-        return Place(self) if self.places() < self.max_size else None
+        return Place(self) if self.size < self.max_size else None
 
-    def places(self) -> int:
-        """How many places are taken. Holds `lock`."""
-        with contextlib.suppress(IndexError):
-            while True:
-                self.retired_uses += self.vacated.popleft()
-                self.size -= 1
-        return self.size
-
-    @property
-    def taken(self) -> int:
-        """How many places are taken, for whoever does not hold `lock`."""
-        return self.size - len(self.vacated)
+    def put_back(self, place: Place[C]) -> None:
+        """What was taken and cannot be used is there for others."""
+        if place.conn is None:
+            place.vacate()
+        else:
+            self.available.append(place)
+            self.serve()
 
     def serve(self) -> None:
-        """Hand available connections and free places to the waiters, first come first served."""
-        with self.lock:
-            while self.waiters:
-                place = self.take()
-                if place is None:
+        """Hand available connections and free places to the waiters, first come first served.
+
+        A signal may strike between any two steps, and a finalizer may release a connection, and
+        so serve, inside of this: each step leaves what the next call can go on from.
+        """
+        # Who returns from a callback in a child may come here with its parent's ledger.
+        if not self.alive[0]:
+            return
+        with self.lock, contextlib.suppress(IndexError):
+            while True:
+                waiter = self.waiters[0]
+                if waiter.place is None and not self._serve_first(waiter):
                     return
-                try:
-                    waiter = self.waiters.popleft()
-                except IndexError:  # a finalizer's release, inside this one, was faster
-                    self.available.append(place)
-                    return
-                waiter.place = place
-                waiter.ready.release()
+                if waiter.ready.locked():
+                    waiter.ready.release()
+                self._leave_queue(waiter)
+
+    def _serve_first(self, waiter: Waiter[C]) -> bool:
+        place = self.take()
+        if place is None:
+            return False
+        if waiter.place is None:
+            waiter.place = place
+        else:  # by a finalizer, inside take()
+            self.put_back(place)
+        return True
+
+    def _leave_queue(self, waiter: Waiter[C]) -> None:
+        with contextlib.suppress(ValueError):
+            self.waiters.remove(waiter)
 
     def withdraw(self, waiter: Waiter[C]) -> Place[C] | None:
         """Take ``waiter`` out of the queue; what it was handed in the meantime is returned."""
         with self.lock:
-            if waiter.place is None and not waiter.closed:
-                self.waiters.remove(waiter)
+            self._leave_queue(waiter)
             place, waiter.place = waiter.place, None
             return place
+
+    def close_queue(self) -> None:
+        """Tell every waiter that the pool is closed."""
+        with self.lock:
+            while self.waiters:
+                waiter = self.waiters[0]
+                waiter.closed = True
+                if waiter.ready.locked():
+                    waiter.ready.release()
+                self._leave_queue(waiter)

@@ -18,9 +18,13 @@ def count(name: str, value: Any, *, at_least: int = 0) -> int:
 def seconds(name: str, value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if math.isnan(value) or value < 0:
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number past all floats
+        number = math.inf if value > 0 else -math.inf
+    if math.isnan(number) or number < 0:
         raise ValueError(f"{name} must be 0 seconds or more, not {value!r}")
-    return value
+    return number
 
 
 def seconds_or_none(name: str, value: Any) -> float | None:

@@ -97,7 +97,8 @@ class Pool(Generic[C]):
         )
         self.max_lifetime = _options.seconds_or_none("max_lifetime", max_lifetime)
         self.max_idle = _options.seconds_or_none("max_idle", max_idle)
-        self._check_after = _options.seconds("check_after", check_after)
+        check_after = _options.seconds("check_after", check_after)
+        self._fresh_for = check_after if max_idle is None else min(check_after, max_idle)
         self.name = _options.text_or_none("name", name) or f"pool-{next(_unnamed)}"
         self._driver: Driver[C] = self._driver_class(
             self.name, connect, check, configure, reset, close, fileno
@@ -134,9 +135,7 @@ class Pool(Generic[C]):
                 idle = {id(place.conn) for place in tuple(ancestor.available)}
                 for key in tuple(ancestor.roster):
                     conn = ancestor.roster[key]
-                    if not self._driver.sever(conn, dead_end):
-                        keep_for_ever(conn)
-                    elif key in idle:
+                    if self._cut_off(conn, dead_end) and key in idle:
                         ledger.severed_idle.append(conn)
                     # Only now: a further fork in the middle of this finds what is left.
                     del ancestor.roster[key]
@@ -148,6 +147,12 @@ class Pool(Generic[C]):
                 ancestor.making.clear()
                 ancestor = ancestor.ancestor
         ledger.ancestor = None
+
+    def _cut_off(self, conn: C, dead_end: DeadEnd) -> bool:
+        severed = self._driver.sever(conn, dead_end)
+        if not severed:
+            keep_for_ever(conn)
+        return severed
 
     # -- acquire ------------------------------------------------------------------------------
 
@@ -170,7 +175,7 @@ class Pool(Generic[C]):
             except IndexError:
                 pass
             else:
-                if monotonic() - place.idle_since < self._check_after:
+                if monotonic() < place.fresh_until:
                     place.uses += 1
                     conn = place.conn
                     ledger.in_use[id(conn)] = place
@@ -186,10 +191,9 @@ class Pool(Generic[C]):
         )
         while ledger.severed_idle:
             self._driver.close_severed(ledger.severed_idle.pop())
-        place = self._take_or_queue(ledger, timeout)
-        if isinstance(place, Waiter):
-            place = self._wait(ledger, place, timeout)
-        if not ledger.alive[0]:  # a greenlet that waited, in a child that runs it too
+        taken = self._take_or_queue(ledger, timeout)
+        place = self._wait(ledger, taken, timeout) if isinstance(taken, Waiter) else taken
+        if place is None:  # a greenlet waited, and goes on waiting in a child
             return self.acquire(timeout)
         return self._lend(ledger, place)
 
@@ -213,28 +217,30 @@ class Pool(Generic[C]):
             ledger.serve()  # a release that did not see the waiter is seen here
             return waiter
 
-    def _wait(self, ledger: Ledger[C], waiter: Waiter[C], timeout: float | None) -> Place[C]:
+    def _wait(self, ledger: Ledger[C], waiter: Waiter[C], timeout: float | None) -> Place[C] | None:
         try:
             if timeout is None:
                 waiter.ready.acquire()
             else:
                 waiter.ready.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
         except BaseException:
-            place = ledger.withdraw(waiter)
+            place = ledger.withdraw(waiter) if ledger.alive[0] else None
             if place is not None:
-                self._put_back(ledger, place)
+                ledger.put_back(place)
             raise
+        if not ledger.alive[0]:
+            return None
         place = ledger.withdraw(waiter)
+        if place is not None:
+            return place
         if waiter.closed:
             raise PoolClosed(f"{self.name} was closed while the caller waited")
-        if place is None:
-            raise self._timed_out(ledger, timeout)
-        return place
+        raise self._timed_out(ledger, timeout)
 
     def _timed_out(self, ledger: Ledger[C], timeout: float | None) -> PoolTimeout:
         ledger.timeouts += 1
         error = PoolTimeout(
-            f"no connection from {self.name} within {timeout} s ({self._numbers(ledger)})"
+            f"no connection from {self.name} within {timeout:g} s ({self._numbers(ledger)})"
         )
         error.__cause__ = ledger.last_error
         return error
@@ -267,8 +273,7 @@ class Pool(Generic[C]):
             ledger.opened += 1
             self._driver.configure(conn)
         except BaseException as error:
-            ledger.connect_errors += 1
-            ledger.last_error = error
+            ledger.note_error(error)
             raise
         ledger.last_error = None
         now = monotonic()
@@ -287,7 +292,7 @@ class Pool(Generic[C]):
         idle = now - place.idle_since
         if now >= place.expires_at or (self.max_idle is not None and idle > self.max_idle):
             return False
-        return idle < self._check_after or self._driver.is_alive(place.conn)  # type: ignore[arg-type]
+        return now < place.fresh_until or self._driver.is_alive(place.conn)  # type: ignore[arg-type]
 
     # -- release ------------------------------------------------------------------------------
 
@@ -312,6 +317,8 @@ class Pool(Generic[C]):
             self._retire(ledger, place)
             return
         place.idle_since = now
+        fresh_until = now + self._fresh_for
+        place.fresh_until = fresh_until if fresh_until < place.expires_at else place.expires_at
         ledger.available.append(place)
         if ledger.waiters:
             ledger.serve()
@@ -333,14 +340,6 @@ class Pool(Generic[C]):
         """A foreign release, or a second one."""
         ledger.foreign_releases += 1
 
-    def _put_back(self, ledger: Ledger[C], place: Place[C]) -> None:
-        """What a waiter was handed and cannot use goes to the next."""
-        if place.conn is None:
-            place.vacate()
-        else:
-            ledger.available.append(place)
-        ledger.serve()
-
     def _retire(self, ledger: Ledger[C], place: Place[C]) -> None:
         """Close what ``place`` holds, then free the place: the server never sees more than
         ``max_size``."""
@@ -348,9 +347,7 @@ class Pool(Generic[C]):
             self._close_held(ledger, place)
         finally:
             place.vacate()
-            if ledger.waiters:
-                ledger.serve()
-            if self._closed and ledger.taken == 0 and "drained" in ledger.notes:
+            if self._closed and ledger.size == 0 and "drained" in ledger.notes:
                 ledger.notes["drained"].set()
 
     def _close_held(self, ledger: Ledger[C], place: Place[C]) -> None:
@@ -362,12 +359,12 @@ class Pool(Generic[C]):
             self._driver.close(conn)
         else:
             with DeadEnd() as dead_end:
-                self._driver.sever(conn, dead_end)
+                self._cut_off(conn, dead_end)
 
     def _reap(self, ledger: Ledger[C], now: float) -> None:
         """Close what has been idle for longer than max_idle, the longest idle first."""
         max_idle = self.max_idle or 0.0
-        while ledger.taken > self.min_size:
+        while ledger.size > self.min_size:
             try:
                 place = ledger.available.popleft()
             except IndexError:
@@ -402,7 +399,7 @@ class Pool(Generic[C]):
         try:
             while True:
                 ledger = self._checkpid()
-                if ledger.taken >= self.min_size:
+                if ledger.size >= self.min_size:
                     break
                 held.append(self.acquire(timeout=0))
         finally:
@@ -424,15 +421,12 @@ class Pool(Generic[C]):
         ledger = self._checkpid()
         with ledger.lock:
             self._closed = True
-            for waiter in tuple(ledger.waiters):
-                ledger.waiters.remove(waiter)
-                waiter.closed = True
-                waiter.ready.release()
+            ledger.close_queue()
         self._close_idle(ledger)
         drained: threading.Event = ledger.notes.setdefault("drained", threading.Event())
-        if ledger.taken > 0:
+        if ledger.size > 0:
             drained.wait(timeout)
-        return ledger.taken == 0
+        return ledger.size == 0
 
     def _close_idle(self, ledger: Ledger[C]) -> None:
         while True:
@@ -453,11 +447,11 @@ class Pool(Generic[C]):
             pid=os.getpid(),
             max_size=self.max_size,
             min_size=self.min_size,
-            total=ledger.taken,
+            total=ledger.size,
             available=len(available),
             in_use=len(in_use),
             waiting=len(ledger.waiters),
-            acquired=live + ledger.retired_uses + sum(tuple(ledger.vacated)),
+            acquired=live + ledger.retired_uses,
             opened=ledger.opened,
             closed=ledger.closed,
             connect_errors=ledger.connect_errors,
@@ -468,7 +462,7 @@ class Pool(Generic[C]):
 
     def _numbers(self, ledger: Ledger[C]) -> str:
         return (
-            f"total {ledger.taken} of {self.max_size}, "
+            f"total {ledger.size} of {self.max_size}, "
             f"available {len(ledger.available)}, in use {len(ledger.in_use)}, "
             f"waiting {len(ledger.waiters)}"
         )

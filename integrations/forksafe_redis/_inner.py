@@ -103,7 +103,7 @@ class Connections(Pool[Any]):
             try:
                 function(place.conn)
             finally:
-                self._put_back(ledger, place)
+                ledger.put_back(place)
 
     def fill(self) -> None:
         owner = self._owner()
@@ -114,7 +114,7 @@ class Connections(Pool[Any]):
         """Close what is available. Unlike other pools a redis-py pool may be used again."""
         ledger = self._checkpid()
         self._close_idle(ledger)
-        return ledger.taken == 0
+        return ledger.size == 0
 
 
 def _is_redis(conn: Any) -> bool:

@@ -196,8 +196,7 @@ class ConnectionPool(redis.ConnectionPool):
         try:
             _making.watched(ledger.making, connection.connect)
         except BaseException as error:
-            ledger.connect_errors += 1
-            ledger.last_error = error
+            ledger.note_error(error)
             raise
         ledger.last_error = None
         if ledger.in_use[id(connection)].uses == 1:
@@ -263,7 +262,7 @@ class ConnectionPool(redis.ConnectionPool):
 
     @property
     def _created_connections(self) -> int:  # type: ignore[override]
-        return self._pool._checkpid().taken
+        return self._pool._checkpid().size
 
     def _get_free_connections(self) -> list[Any]:
         return self._available_connections
