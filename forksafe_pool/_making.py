@@ -7,10 +7,12 @@ finish such a connection nor ever close it.
 
 from __future__ import annotations
 
+import inspect
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from types import CodeType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -27,7 +29,7 @@ def watched(threads: set[int], make: Callable[[], T]) -> T:
 
 
 def sockets(threads: Iterable[int]) -> list[socket.socket]:
-    """What the frames above `watched` hold, in each of ``threads``.
+    """What the frames above `watched` have made, in each of ``threads``.
 
     Python-level sockets alone: what a C driver has open before it returns cannot be seen.
     """
@@ -37,8 +39,19 @@ def sockets(threads: Iterable[int]) -> list[socket.socket]:
     for ident in tuple(threads):
         frame = current.get(ident)
         while frame is not None and frame.f_code is not watched.__code__:
+            values = frame.f_locals
             found += (
-                value for value in frame.f_locals.values() if isinstance(value, socket.socket)
+                values[name]
+                for name in _own_variables(frame.f_code)
+                if isinstance(values.get(name), socket.socket)
             )
             frame = frame.f_back
     return found
+
+
+def _own_variables(code: CodeType) -> tuple[str, ...]:
+    """The variables that the code itself assigns: an argument, or what it closes over, may be a
+    socket that has nothing to do with the connection."""
+    flags = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    arguments = code.co_argcount + code.co_kwonlyargcount + flags
+    return code.co_varnames[arguments:]
