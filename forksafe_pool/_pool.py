@@ -42,6 +42,7 @@ class Pool(Generic[C]):
         max_size: how many connections a process may have at a time.
         min_size: how many `fill` makes, and how many `max_idle` leaves alone.
         timeout: seconds that `acquire` waits for a connection. None: for ever. 0: not at all.
+            The default is shorter than gunicorn's patience with a worker, 30.
         max_waiting: how many callers may wait at a time; one more gets `TooManyWaiting`. None:
             no limit.
         max_lifetime: seconds after which a connection is replaced when it is not in use, less a
@@ -73,7 +74,7 @@ class Pool(Generic[C]):
         *,
         max_size: int = 10,
         min_size: int = 0,
-        timeout: float | None = 30.0,
+        timeout: float | None = 20.0,
         max_waiting: int | None = None,
         max_lifetime: float | None = 3600.0,
         max_idle: float | None = 600.0,

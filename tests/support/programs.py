@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 60.0
+# Python 3.12 and later warn of a fork in a process that has threads: that is the test.
+_QUIET = ("-W", "ignore::DeprecationWarning")
 
 
 def run_program(source: str, *arguments: str, limit: float = LIMIT) -> str:
@@ -19,9 +21,7 @@ def run_program(source: str, *arguments: str, limit: float = LIMIT) -> str:
     """
     paths = [str(ROOT), str(ROOT / "integrations"), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
-        # Python 3.12 and later warn of a fork in a process that has threads: that is the test.
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(source)]
-        + list(arguments),
+        [sys.executable, *_QUIET, "-c", textwrap.dedent(source), *arguments],
         capture_output=True,
         text=True,
         timeout=limit,
