@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.connection import AbstractConnection
 
-from forksafe_pool import Pool
+from forksafe_pool import Pool, PoolError
 from forksafe_pool._driver import Driver
 from forksafe_pool._ledger import Ledger
 from forksafe_pool._sever import DeadEnd
@@ -49,26 +49,34 @@ class Connections(Pool[Any]):
     def __init__(self, owner: ConnectionPool, **options: Any) -> None:
         reference = weakref.ref(owner)
 
-        def asking(method: str) -> Callable[..., Any]:
-            def ask(*args: Any) -> Any:
-                return getattr(reference(), method)(*args)
+        # When the collector takes both, a subscription's finalizer may still release a connection.
+        def connect() -> Any:
+            owner = reference()
+            if owner is None:
+                raise PoolError("the redis-py pool of this connection is gone")
+            return owner.make_connection()
 
-            return ask
+        def is_alive(conn: Any) -> bool:
+            owner = reference()
+            return owner is not None and owner._is_alive(conn)
+
+        def take_back(conn: Any) -> bool:
+            owner = reference()
+            return owner is not None and owner._take_back(conn)
 
         def close(conn: Any) -> None:
             owner = reference()
-            if owner is None:
-                conn.disconnect()
-            else:
-                owner._close(conn)
+            if owner is not None:
+                owner._note_close()
+            conn.disconnect()
 
         kind = owner.connection_class
         is_redis = isinstance(kind, type) and issubclass(kind, AbstractConnection)
         self._owner = reference
         super().__init__(
-            asking("make_connection"),
-            check=asking("_is_alive"),
-            reset=asking("_take_back"),
+            connect,
+            check=is_alive,
+            reset=take_back,
             close=close,
             fileno=_connection.find_descriptor if is_redis else None,
             **options,

@@ -54,6 +54,8 @@ class ConnectionPool(redis.ConnectionPool):
             "check_after": _number("check_after", check_after),
             "name": name,
         }
+        if "timeout" in kwargs:  # redis-py 5.0 leaves it as text
+            kwargs["timeout"] = _number("timeout", kwargs["timeout"])
         super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
@@ -178,6 +180,13 @@ class ConnectionPool(redis.ConnectionPool):
         self._checkpid()
         self._pool.release(connection)
 
+    def discard(self, connection: Any) -> None:
+        """Give a connection back to be closed, not used again. Else like `release`."""
+        self._checkpid()
+        if id(connection) in self._entered.in_use:
+            _metrics.count(self, idle=1, used=-1)
+        self._pool.discard(connection)
+
     # -- what the pool inside asks ------------------------------------------------------------
 
     def make_connection(self) -> Any:
@@ -233,9 +242,8 @@ class ConnectionPool(redis.ConnectionPool):
     def _is_still_wanted(self, connection: Any) -> bool:
         return True
 
-    def _close(self, connection: Any) -> None:
+    def _note_close(self) -> None:
         _metrics.count(self, idle=-1)
-        connection.disconnect()
 
     # -- what redis-py's clients reach for ----------------------------------------------------
 

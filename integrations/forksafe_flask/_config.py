@@ -1,0 +1,175 @@
+"""Build an app's pools from its configuration. Nothing here connects.
+
+Errors name the key and the fix. Of a URL they show the scheme alone, and of an unknown option the
+name alone: what else is written there may be a password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis.connection
+from redis import Redis
+from redis.exceptions import RedisError
+
+from forksafe_pool import Pool, _options
+from forksafe_redis import BlockingConnectionPool
+
+_CALLBACKS = ("connect", "check", "configure", "reset", "close", "fileno")
+
+# What the one kind of pool calls so is what the other calls so.
+_TWINS = {"max_size": "max_connections", "max_connections": "max_size"}
+
+_parse_url: Any = redis.connection.parse_url
+
+
+class RedisPool:
+    """A redis-py pool and its client, with the methods of a `Pool` that leases need."""
+
+    def __init__(self, pool: BlockingConnectionPool) -> None:
+        self.pool = pool
+        self.client = Redis(connection_pool=pool)
+        self.acquire = pool.get_connection
+        self.release = pool.release
+        self.discard = pool.discard
+        self.stats = pool.stats
+
+
+AnyPool = RedisPool | Pool[Any]
+
+
+def build(config: Mapping[str, Any]) -> dict[str, AnyPool]:
+    """The pools that ``FORKSAFE_POOL_URL`` and ``FORKSAFE_POOLS`` describe, by name.
+
+    Raises:
+        TypeError, ValueError: the configuration is missing or wrong.
+    """
+    url, specs = config.get("FORKSAFE_POOL_URL"), config.get("FORKSAFE_POOLS")
+    if not url and not specs:
+        raise ValueError(
+            'no pool is configured: set FORKSAFE_POOL_URL, to "redis://localhost:6379/0" for '
+            "example, or FORKSAFE_POOLS, before init_app"
+        )
+    built: dict[str, AnyPool] = {}
+    if url:
+        built["default"] = _build_redis("FORKSAFE_POOL_URL", "", {"url": url, "name": "default"})
+    if specs:
+        _check_dict("FORKSAFE_POOLS", specs, '{"default": {"url": "redis://localhost:6379/0"}}')
+        for name, spec in specs.items():
+            if name in built:
+                raise ValueError(
+                    'FORKSAFE_POOL_URL and FORKSAFE_POOLS["default"] both define the pool '
+                    '"default": remove one of them'
+                )
+            built[name] = _build_one(f'FORKSAFE_POOLS["{name}"]', name, spec)
+    return built
+
+
+def _build_one(where: str, name: str, spec: Any) -> AnyPool:
+    _check_dict(where, spec, '{"url": "redis://localhost:6379/0"}')
+    if ("url" in spec) == ("connect" in spec):
+        raise ValueError(
+            f'{where} must have either "url", for Redis, or "connect", for anything else; it has '
+            f"{'both' if 'url' in spec else 'neither'}"
+        )
+    options = {"name": name, **spec}
+    if "url" in options:
+        return _build_redis(where, '["url"]', options)
+    _check_known(where, options, Pool)
+    for option in _CALLBACKS:
+        if isinstance(options.get(option), str):
+            options[option] = _resolve(f'{where}["{option}"]', options[option])
+    with _naming(where):
+        return Pool(**options)
+
+
+def _build_redis(where: str, url_key: str, options: dict[str, Any]) -> RedisPool:
+    url = options.pop("url")
+    in_url = _options_in_url(where + url_key, url)
+    with _naming(where):
+        # redis-py would take 0 for its default.
+        size = {"max_connections": 1, **options, **in_url}["max_connections"]
+        _options.count("max_connections", size, at_least=1)
+        pool = BlockingConnectionPool.from_url(url, **options)
+        try:
+            # Made, not connected: a wrong option shows now, not at the first request.
+            pool.connection_class(**pool.connection_kwargs)
+            return RedisPool(pool)
+        except (TypeError, ValueError, RedisError) as error:
+            wrong = error
+    if isinstance(pool.connection_class, type):
+        classes = (BlockingConnectionPool, pool.connection_class)
+        _check_known(where, options, *classes)
+        _check_known(f"{where}{url_key} query", in_url, *classes)
+    with _naming(where):
+        raise wrong
+
+
+def _options_in_url(where: str, url: Any) -> dict[str, Any]:
+    if not isinstance(url, str):
+        raise TypeError(
+            f'{where} must be text such as "redis://localhost:6379/0", not {type(url).__name__}'
+        )
+    problem = "must begin with redis://, rediss:// or unix://"
+    if url.startswith(("redis://", "rediss://", "unix://")):
+        problem = (
+            "cannot be read: its port and the numbers in its query must be numbers, and special "
+            "characters in its password must be percent-encoded (urllib.parse.quote)"
+        )
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(url)
+            path = "" if parts.scheme == "unix" else parts.path
+            # A "/", "?" or "#" that was left as it is has cut a password in two.
+            if "@" not in path + parts.query + parts.fragment:
+                return dict(_parse_url(url))
+    scheme = re.match(r"\w*://", url)
+    raise ValueError(f"{where}: '{scheme[0] if scheme else ''}***' {problem}")
+
+
+def _resolve(where: str, path: str) -> Any:
+    """The function that ``"package.module:function"`` means."""
+    if not re.fullmatch(r"[\w.]+:[\w.]+", path):
+        raise ValueError(f'{where} must be a function, or text such as "package.module:function"')
+    try:
+        return pkgutil.resolve_name(path)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f'{where}: "{path}" cannot be imported: {error}') from error
+
+
+def _check_dict(where: str, value: Any, example: str) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{where} must be a dict such as {example}, not {type(value).__name__}")
+    for name in value:
+        if not isinstance(name, str):
+            raise TypeError(f"{where}: a name must be text, not {name!r}")
+
+
+def _check_known(where: str, options: Iterable[str], *classes: type) -> None:
+    """Refuse what the constructors of these classes, and of their bases, have no name for."""
+    bases = [base for cls in classes for base in cls.__mro__ if "__init__" in vars(base)]
+    signatures = [inspect.signature(vars(base)["__init__"]) for base in bases]
+    known = {name for signature in signatures for name in signature.parameters}
+    for option in options:
+        if option not in known:
+            close = known & {_TWINS.get(option)} or difflib.get_close_matches(option, known, n=1)
+            hint = "".join(f', did you mean "{name}"?' for name in close)
+            raise ValueError(
+                f'{where}["{option}"]: unknown option of {classes[0].__qualname__}{hint}'
+            )
+
+
+@contextlib.contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Put the key before the message of an error that names the option and the value."""
+    try:
+        yield
+    except (TypeError, ValueError, RedisError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{where}: {error}") from error

@@ -1,0 +1,185 @@
+"""The extension: pools for each app, and a connection for each app context."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from flask import Flask, current_app, g, has_app_context
+from redis import Redis
+
+from forksafe_flask import _cli, _config
+from forksafe_pool import Pool, PoolStats
+from forksafe_redis import BlockingConnectionPool
+
+# Where an app context keeps its leases: for each pool's name, the pool and the connection.
+_LEASES = "_forksafe_pool_leases"
+
+
+class ForkSafePool:
+    """Connection pools for Flask apps, safe to build before a fork and to use after it.
+
+    One object serves any number of apps::
+
+        pools = ForkSafePool()
+
+        def create_app():
+            app = Flask(__name__)
+            app.config["FORKSAFE_POOL_URL"] = "redis://localhost:6379/0"
+            pools.init_app(app)
+            return app
+
+        pools.redis.get("key")  # in a view
+
+    ``FORKSAFE_POOL_URL`` makes one pool, named "default". ``FORKSAFE_POOLS`` makes several::
+
+        FORKSAFE_POOLS = {
+            "default": {"url": "redis://localhost:6379/0", "max_connections": 20},
+            "cache": {"url": "redis://localhost:6379/1", "timeout": 1.0},
+            "database": {"connect": "shop.database:connect", "max_size": 5},
+        }
+
+    A pool with a ``url`` is a `forksafe_redis.BlockingConnectionPool`, and its other entries are
+    that class's options, redis-py's included; they may be in the URL's query too. A pool with
+    ``connect`` is a `forksafe_pool.Pool`, and its other entries are the options of that; each
+    callback is a function or ``"package.module:function"``. A pool is named after its key, unless
+    it has a ``name``.
+
+    ``app.extensions["forksafe_pool"]`` is the object that serves the app.
+
+    Parameters:
+        app: an app for `init_app`.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self._apps: WeakKeyDictionary[Flask, dict[str, _config.AnyPool]] = WeakKeyDictionary()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Build the app's pools, as its configuration says. Nothing is connected.
+
+        Parameters:
+            app: the app; its configuration must be complete.
+
+        Raises:
+            RuntimeError: the app has a `ForkSafePool` already.
+            TypeError, ValueError: the configuration is missing or wrong; the message names the
+                key.
+        """
+        if "forksafe_pool" in app.extensions:
+            raise RuntimeError(f"{app} has a ForkSafePool already: call init_app once for each app")
+        pools = _config.build(app.config)
+        app.teardown_appcontext(_give_back)
+        app.shell_context_processor(lambda: {"pools": self})
+        app.cli.add_command(_cli.group)
+        app.extensions["forksafe_pool"] = self
+        self._apps[app] = pools
+
+    @property
+    def redis(self) -> Redis:
+        """The client of the pool "default"; see `get_redis`."""
+        return self.get_redis()
+
+    def get_redis(self, name: str = "default") -> Redis:
+        """A redis-py client, always the same one for an app and a pool.
+
+        Parameters:
+            name: the pool's name in the configuration.
+
+        Raises:
+            TypeError: the pool is not one with a ``url``.
+            LookupError: there is no pool of that name.
+            RuntimeError: there is no app context, or `init_app` was not called with its app.
+        """
+        pool = self._find(name)
+        if isinstance(pool, _config.RedisPool):
+            return pool.client
+        raise TypeError(
+            f'the pool "{name}" has no Redis client, since it is made with "connect": use '
+            f'get_pool("{name}") or connection("{name}"), or give FORKSAFE_POOLS["{name}"] a "url"'
+        )
+
+    def get_pool(self, name: str = "default") -> BlockingConnectionPool | Pool[Any]:
+        """A pool: what it is depends on whether it is configured with ``url`` or ``connect``.
+
+        Parameters:
+            name: the pool's name in the configuration.
+
+        Raises:
+            LookupError, RuntimeError: as `get_redis`.
+        """
+        pool = self._find(name)
+        return pool.pool if isinstance(pool, _config.RedisPool) else pool
+
+    def connection(self, name: str = "default") -> Any:
+        """A connection that is yours until the app context ends: usually, the request.
+
+        The first call in a context acquires it, later calls return the same. It is released when
+        the context ends, after an error too; where it ends by an exception that is no
+        ``Exception`` (``SystemExit`` of a worker that has timed out, ``GreenletExit``), it may
+        have been cut off in the middle of a reply, and is closed instead.
+
+        A response that is streamed outlives the context of its view. Wrap its generator in
+        ``flask.stream_with_context``, and call this in the generator: what the view acquired is
+        given back before the generator runs.
+
+        Parameters:
+            name: the pool's name in the configuration.
+
+        Raises:
+            LookupError, RuntimeError: as `get_redis`.
+            Exception: what the pool's ``acquire``, or ``get_connection`` for Redis, raises.
+        """
+        pool = self._find(name)
+        leases = g.setdefault(_LEASES, {})
+        if name not in leases:
+            leases[name] = pool, pool.acquire()
+        return leases[name][1]
+
+    def stats(self) -> dict[str, PoolStats]:
+        """The numbers of this process's pools, by name.
+
+        Raises:
+            RuntimeError: as `get_redis`.
+        """
+        return {name: pool.stats() for name, pool in self._pools().items()}
+
+    def _find(self, name: str) -> _config.AnyPool:
+        pools = self._pools()
+        try:
+            return pools[name]
+        except KeyError:
+            known = ", ".join(f'"{known}"' for known in pools)
+            raise LookupError(
+                f'there is no pool "{name}", only {known}: add FORKSAFE_POOLS["{name}"] to the '
+                "configuration, before init_app"
+            ) from None
+
+    def _pools(self) -> dict[str, _config.AnyPool]:
+        if not has_app_context():
+            raise RuntimeError(
+                "a ForkSafePool needs an app context, to know whose pools are meant: use it in a "
+                "request or a command of Flask's, or within `with app.app_context():`; in a "
+                "streamed response, wrap the generator in flask.stream_with_context"
+            )
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        try:
+            return self._apps[app]
+        except KeyError:
+            raise RuntimeError(
+                f"this ForkSafePool does not serve {app}: call its init_app(app) when the app is "
+                "made"
+            ) from None
+
+
+def _give_back(error: BaseException | None) -> None:
+    """End the context's leases: all of them, even where one fails.
+
+    Under `flask.stream_with_context` the same context ends twice, and is used in between.
+    """
+    unknown_state = error is not None and not isinstance(error, Exception)
+    with ExitStack() as stack:
+        for pool, conn in g.pop(_LEASES, {}).values():
+            stack.callback(pool.discard if unknown_state else pool.release, conn)

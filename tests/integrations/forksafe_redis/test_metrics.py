@@ -1,0 +1,85 @@
+"""redis-py's OpenTelemetry counts, through the real SDK."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.programs import run_program
+from tests.support.valkey import Valkey
+
+pytest.importorskip("redis.observability", reason="redis-py counts connections since 7.4")
+
+PROGRAM = """
+import json, os, sys
+import redis
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from redis.observability.config import MetricGroup, OTelConfig
+from redis.observability.providers import get_observability_instance
+import forksafe_redis
+
+url, module, kind = sys.argv[1:]
+reader = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider(metric_readers=[reader]))
+get_observability_instance().init(
+    OTelConfig(metric_groups=[MetricGroup.CONNECTION_BASIC, MetricGroup.CONNECTION_ADVANCED])
+)
+
+def counts():
+    found = {}
+    for resource in reader.get_metrics_data().resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                for point in metric.data.data_points:
+                    state = point.attributes.get("db.client.connection.state", "")
+                    key = f"{metric.name.rsplit('.', 1)[-1]} {state}".strip()
+                    value = getattr(point, "value", getattr(point, "count", None))
+                    found[key] = found.get(key, 0) + value
+    keys = ("count idle", "count used", "create_time", "wait_time")
+    return {key: found.get(key, 0) for key in keys}
+
+log = []
+pool = getattr({"ours": forksafe_redis, "theirs": redis}[module], kind).from_url(url, protocol=3)
+client = redis.Redis(connection_pool=pool)
+first, second = pool.get_connection(), pool.get_connection()
+log.append(counts())
+pool.release(first)
+log.append(counts())
+client.ping()
+log.append(counts())
+if module == "ours":
+    pool.release(first)  # a second time
+    read, write = os.pipe()
+    if os.fork() == 0:
+        client.ping()
+        os.write(write, json.dumps(counts()).encode())
+        os._exit(0)
+    os.wait()
+    log.append(json.loads(os.read(read, 1000)))
+    log.append(counts())
+    pool._pool.close()  # a polite end: what is idle goes
+    log.append(counts())
+pool.reset()
+log.append(counts())
+print(json.dumps(log))
+"""
+
+
+def measured(valkey: Valkey, module: str, kind: str) -> list[dict[str, int]]:
+    found: list[dict[str, int]] = json.loads(run_program(PROGRAM, valkey.url, module, kind))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["ConnectionPool", "BlockingConnectionPool"])
+def test_counts(valkey: Valkey, kind: str) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    ours, theirs = measured(valkey, "ours", kind), measured(valkey, "theirs", kind)
+    assert ours[:3] == theirs[:3], "with both in use, with one released, after a command"
+    in_child, in_parent, closed, after_reset = ours[3:]
+    assert (in_child["count idle"], in_child["count used"]) == (1, 0)
+    assert in_parent == ours[2], "neither a second release nor a child counts"
+    assert (closed["count idle"], closed["count used"]) == (0, 1)
+    assert (after_reset["count idle"], after_reset["count used"]) == (0, 0)
