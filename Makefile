@@ -3,14 +3,26 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+OLDEST_REDIS := 5.0.0
 
 .PHONY: demo test check clean
 
+# Workers that answer over one connection shared through the fork, and over forksafe_pool.
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo $(ARGS)
 
-test: $(VENV)/.installed
+# The whole suite; then what concerns redis-py again, with the oldest version that is supported.
+test: $(VENV)/.redis-py
 	$(BIN)/python -m pytest -n auto $(ARGS)
+	PYTHONPATH=$(CURDIR)/$(VENV)/redis-$(OLDEST_REDIS) \
+		$(BIN)/python -m pytest -n auto tests/integrations/forksafe_redis tests/forks
+
+# Lint, format, types, branch coverage, and a wheel whose every module imports away from here.
+check: $(VENV)/.redis-py
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m tests.support.check_wheel
 
 clean:
 	rm -rf $(VENV) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -19,4 +31,16 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable ".[all]" --group test --group check
+	touch $@
+
+# redis-py's own tests, of the newest version and of the oldest, and the oldest itself.
+$(VENV)/.redis-py: $(VENV)/.installed
+	newest=$$($(BIN)/python -c "import redis; print(redis.__version__)"); \
+	for version in $$newest $(OLDEST_REDIS); do \
+		$(BIN)/python -m pip download --quiet --no-deps --no-binary redis \
+			--dest $(VENV)/redis-py redis==$$version && \
+		tar -xzf $(VENV)/redis-py/redis-$$version.tar.gz -C $(VENV)/redis-py || exit 1; \
+	done
+	$(BIN)/python -m pip install --quiet --upgrade --target $(VENV)/redis-$(OLDEST_REDIS) \
+		--no-deps redis==$(OLDEST_REDIS) async-timeout
 	touch $@

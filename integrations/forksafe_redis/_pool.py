@@ -327,6 +327,13 @@ class ConnectionPool(redis.ConnectionPool):
         """Disconnect all connections; the pool stays usable, as redis-py's does."""
         self.disconnect()
 
+    # redis-py's own have these since 7.0.
+    def __enter__(self) -> ConnectionPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             if self._pool._ledger.alive[0]:

@@ -155,6 +155,8 @@ def test_a_single_connection_client(pool: ConnectionPool) -> None:
     assert pool.stats().in_use == 0
 
 
+# redis-py 5.0 does not close the socket that failed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_unix_sockets(kind: type[ConnectionPool], tmp_path: Any) -> None:
     pool = kind.from_url(f"unix://{tmp_path}/none.sock")
     assert pool.connection_class is UnixDomainSocketConnection
