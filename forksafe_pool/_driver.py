@@ -64,7 +64,10 @@ class Driver(Generic[C]):
             return True  # a driver that shows no socket: nothing to judge by
         except Exception:
             return False
-        return descriptor >= 0 and not is_readable(descriptor)
+        try:
+            return descriptor >= 0 and not is_readable(descriptor)
+        except (OSError, ValueError):
+            return False
 
     def reset(self, conn: C) -> bool:
         """Prepare a released connection; False if it is not fit for the next user."""

@@ -74,8 +74,7 @@ class Place(Generic[C]):
             self._taken = False
             ledger.size -= 1
             ledger.retired_uses += self.uses
-            if ledger.waiters:
-                ledger.serve()
+            ledger.note_vacancy()
 
     def __del__(self) -> None:
         self.vacate()
@@ -103,6 +102,7 @@ class Ledger(Generic[C]):
         "ancestor",
         "available",
         "closed",
+        "closers",
         "connect_errors",
         "foreign_releases",
         "half_made",
@@ -142,6 +142,8 @@ class Ledger(Generic[C]):
         self.making: set[int] = set()
         self.half_made: list[socket.socket] = []
         self.waiters: deque[Waiter[C]] = deque()
+        #: Held locks, one for each call of close() that waits for the last place to be free.
+        self.closers: list[threading.Lock] = []
         #: Places taken. CPython runs no other thread between the load and the store of `+=` on
         #: a slot (3.10 and later: only calls and backward jumps let another one in), so this and
         #: the counters below are exact without a lock.
@@ -173,6 +175,14 @@ class Ledger(Generic[C]):
         if lock is None:
             lock = self._lock.setdefault("lock", threading.RLock())
         return lock
+
+    def note_vacancy(self) -> None:
+        """A place is free: somebody may wait for it, or for the last one to be."""
+        if self.waiters:
+            self.serve()
+        if self.size == 0 and self.alive[0]:
+            for closer in tuple(self.closers):
+                _wake(closer)
 
     def note_error(self, error: BaseException) -> None:
         """Remember why a connection could not be made, for those who wait in vain."""
@@ -213,8 +223,7 @@ class Ledger(Generic[C]):
                 waiter = self.waiters[0]
                 if waiter.place is None and not self._serve_first(waiter):
                     return
-                if waiter.ready.locked():
-                    waiter.ready.release()
+                _wake(waiter.ready)
                 self._leave_queue(waiter)
 
     def _serve_first(self, waiter: Waiter[C]) -> bool:
@@ -244,6 +253,11 @@ class Ledger(Generic[C]):
             while self.waiters:
                 waiter = self.waiters[0]
                 waiter.closed = True
-                if waiter.ready.locked():
-                    waiter.ready.release()
+                _wake(waiter.ready)
                 self._leave_queue(waiter)
+
+
+def _wake(ready: threading.Lock) -> None:
+    """Release a lock that somebody waits for; again, from a finalizer inside, is a no-op."""
+    with contextlib.suppress(RuntimeError):
+        ready.release()

@@ -33,19 +33,23 @@ def sockets(threads: Iterable[int]) -> list[socket.socket]:
 
     Python-level sockets alone: what a C driver has open before it returns cannot be seen.
     """
-    # Frames are not kept: in a child those of dead threads refer to freed memory.
+    # Frames are not kept, and this is for the parent alone: in a child the frames of dead threads
+    # refer to memory that is freed, or that the stack of a new thread covers.
     current = sys._current_frames()
     found: list[socket.socket] = []
     for ident in tuple(threads):
         frame = current.get(ident)
+        held: list[socket.socket] = []
         while frame is not None and frame.f_code is not watched.__code__:
             values = frame.f_locals
-            found += (
+            held += (
                 values[name]
                 for name in _own_variables(frame.f_code)
                 if isinstance(values.get(name), socket.socket)
             )
             frame = frame.f_back
+        if frame is not None:
+            found += held
     return found
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
 import threading
 from collections.abc import Callable
+from threading import TIMEOUT_MAX
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -141,11 +143,9 @@ class Pool(Generic[C]):
                     # Only now: a further fork in the middle of this finds what is left.
                     del ancestor.roster[key]
                     ledger.severed += 1
-                # Noted before the fork; or still to be seen, after a C-level fork.
-                for sock in ancestor.half_made + _making.sockets(ancestor.making):
+                for sock in ancestor.half_made:
                     sever(sock, find_descriptor, dead_end)
                 ancestor.half_made.clear()
-                ancestor.making.clear()
                 ancestor = ancestor.ancestor
         ledger.ancestor = None
 
@@ -190,8 +190,9 @@ class Pool(Generic[C]):
             if timeout is _POOL_TIMEOUT
             else _options.seconds_or_none("timeout", timeout)
         )
-        while ledger.severed_idle:
-            self._driver.close_severed(ledger.severed_idle.pop())
+        with contextlib.suppress(IndexError):
+            while True:
+                self._driver.close_severed(ledger.severed_idle.pop())
         taken = self._take_or_queue(ledger, timeout)
         place = self._wait(ledger, taken, timeout) if isinstance(taken, Waiter) else taken
         if place is None:  # a greenlet waited, and goes on waiting in a child
@@ -220,14 +221,13 @@ class Pool(Generic[C]):
 
     def _wait(self, ledger: Ledger[C], waiter: Waiter[C], timeout: float | None) -> Place[C] | None:
         try:
-            if timeout is None:
-                waiter.ready.acquire()
-            else:
-                waiter.ready.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+            waiter.ready.acquire(timeout=-1 if timeout is None else min(timeout, TIMEOUT_MAX))
         except BaseException:
             place = ledger.withdraw(waiter) if ledger.alive[0] else None
             if place is not None:
                 ledger.put_back(place)
+                if self._closed:
+                    self._close_idle(ledger)
             raise
         if not ledger.alive[0]:
             return None
@@ -348,8 +348,6 @@ class Pool(Generic[C]):
             self._close_held(ledger, place)
         finally:
             place.vacate()
-            if self._closed and ledger.size == 0 and "drained" in ledger.notes:
-                ledger.notes["drained"].set()
 
     def _close_held(self, ledger: Ledger[C], place: Place[C]) -> None:
         conn = place.let_go()
@@ -375,6 +373,8 @@ class Pool(Generic[C]):
                 ledger.reap_at = place.idle_since + max_idle
                 if ledger.waiters:
                     ledger.serve()
+                if self._closed:
+                    self._close_idle(ledger)
                 return
             self._retire(ledger, place)
         ledger.reap_at = now + max_idle
@@ -424,9 +424,14 @@ class Pool(Generic[C]):
             self._closed = True
             ledger.close_queue()
         self._close_idle(ledger)
-        drained: threading.Event = ledger.notes.setdefault("drained", threading.Event())
-        if ledger.size > 0:
-            drained.wait(timeout)
+        closer = threading.Lock()
+        closer.acquire()
+        ledger.closers.append(closer)
+        try:
+            if ledger.size > 0:
+                closer.acquire(timeout=-1 if timeout is None else min(timeout, TIMEOUT_MAX))
+        finally:
+            ledger.closers.remove(closer)
         return ledger.size == 0
 
     def _close_idle(self, ledger: Ledger[C]) -> None:

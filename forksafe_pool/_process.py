@@ -47,11 +47,13 @@ def _wipe_on_fork_page() -> mmap.mmap:
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     page.madvise(_MADV_WIPEONFORK)
     page[0] = 1
+    _pages.append(page)
     return page
 
 
 _forks = 0
 _sentinel: Sentinel | None = None
+_pages: list[mmap.mmap] = []
 
 
 def sentinel() -> Sentinel:
@@ -74,7 +76,7 @@ def note_fork() -> None:
     """Called in a child by the at-fork hook: whatever was inherited is void."""
     global _forks
     _forks += 1
-    if isinstance(_sentinel, mmap.mmap):
-        # Also where a kernel or a sandbox takes the advice and does not follow it. The page
-        # is private: the parent's copy does not change.
-        _sentinel[0] = 0
+    # Also where a kernel or a sandbox takes the advice and does not follow it. The pages are
+    # private: the parent's copies do not change.
+    while _pages:
+        _pages.pop()[0] = 0

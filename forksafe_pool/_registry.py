@@ -16,29 +16,36 @@ from forksafe_pool import _making, _process
 if TYPE_CHECKING:
     from forksafe_pool._pool import Pool
 
-_pools: weakref.WeakSet[Pool[Any]] = weakref.WeakSet()
+# Not a WeakSet: that one cannot be listed while another thread adds to it.
+_pools: dict[int, weakref.ref[Pool[Any]]] = {}
 
 
 def register(pool: Pool[Any]) -> None:
-    _pools.add(pool)
+    key = id(pool)
+    _pools[key] = weakref.ref(pool, lambda _: _pools.pop(key, None))
+
+
+def _living() -> list[Pool[Any]]:
+    found = (reference() for reference in tuple(_pools.values()))
+    return [pool for pool in found if pool is not None]
 
 
 def pools() -> list[Pool[Any]]:
     """Every pool of this process; those that came through a fork have noticed it."""
-    found = list(_pools)
+    found = _living()
     for pool in found:
         pool._checkpid()
     return found
 
 
 def _before_fork() -> None:
-    for pool in list(_pools):
+    for pool in _living():
         if pool._ledger.making:
             pool._ledger.half_made = _making.sockets(pool._ledger.making)
 
 
 def _after_fork_in_parent() -> None:
-    for pool in list(_pools):
+    for pool in _living():
         pool._ledger.half_made.clear()
 
 
