@@ -118,6 +118,7 @@ class Ledger(Generic[C]):
         "roster",
         "severed",
         "severed_idle",
+        "severed_in_use",
         "size",
         "timeouts",
         "waiters",
@@ -153,8 +154,10 @@ class Ledger(Generic[C]):
         self.notes: dict[str, Any] = {}
         #: When the longest idle connection may have outlived max_idle.
         self.reap_at = float("inf")
-        #: Inherited connections that were idle: severed, to be closed outside the at-fork hook.
+        #: Inherited connections, severed: to be closed, if they were idle, and freed outside the
+        #: at-fork hook, since a driver's finalizer may do anything.
         self.severed_idle: list[C] = []
+        self.severed_in_use: list[C] = []
         self.last_error: BaseException | None = None
         self.retired_uses = 0
         self.opened = 0
@@ -175,6 +178,13 @@ class Ledger(Generic[C]):
         if lock is None:
             lock = self._lock.setdefault("lock", threading.RLock())
         return lock
+
+    def numbers(self) -> str:
+        """For messages."""
+        return (
+            f"total {self.size} of {self.max_size}, available {len(self.available)}, "
+            f"in use {len(self.in_use)}, waiting {len(self.waiters)}"
+        )
 
     def note_vacancy(self) -> None:
         """A place is free: somebody may wait for it, or for the last one to be."""

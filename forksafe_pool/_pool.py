@@ -138,8 +138,9 @@ class Pool(Generic[C]):
                 idle = {id(place.conn) for place in tuple(ancestor.available)}
                 for key in tuple(ancestor.roster):
                     conn = ancestor.roster[key]
-                    if self._cut_off(conn, dead_end) and key in idle:
-                        ledger.severed_idle.append(conn)
+                    if self._cut_off(conn, dead_end):
+                        freed = ledger.severed_idle if key in idle else ledger.severed_in_use
+                        freed.append(conn)
                     # Only now: a further fork in the middle of this finds what is left.
                     del ancestor.roster[key]
                     ledger.severed += 1
@@ -190,14 +191,19 @@ class Pool(Generic[C]):
             if timeout is _POOL_TIMEOUT
             else _options.seconds_or_none("timeout", timeout)
         )
-        with contextlib.suppress(IndexError):
-            while True:
-                self._driver.close_severed(ledger.severed_idle.pop())
+        if ledger.severed_idle or ledger.severed_in_use:
+            self._free_severed(ledger)
         taken = self._take_or_queue(ledger, timeout)
         place = self._wait(ledger, taken, timeout) if isinstance(taken, Waiter) else taken
         if place is None:  # a greenlet waited, and goes on waiting in a child
             return self.acquire(timeout)
         return self._lend(ledger, place)
+
+    def _free_severed(self, ledger: Ledger[C]) -> None:
+        ledger.severed_in_use.clear()
+        with contextlib.suppress(IndexError):
+            while True:
+                self._driver.close_severed(ledger.severed_idle.pop())
 
     def _take_or_queue(self, ledger: Ledger[C], timeout: float | None) -> Place[C] | Waiter[C]:
         with ledger.lock:
@@ -212,7 +218,7 @@ class Pool(Generic[C]):
             if self.max_waiting is not None and waiting >= self.max_waiting:
                 raise TooManyWaiting(
                     f"{waiting} callers wait for {self.name} already, and max_waiting is "
-                    f"{self.max_waiting} ({self._numbers(ledger)})"
+                    f"{self.max_waiting} ({ledger.numbers()})"
                 )
             waiter: Waiter[C] = Waiter()
             ledger.waiters.append(waiter)
@@ -241,7 +247,7 @@ class Pool(Generic[C]):
     def _timed_out(self, ledger: Ledger[C], timeout: float | None) -> PoolTimeout:
         ledger.timeouts += 1
         error = PoolTimeout(
-            f"no connection from {self.name} within {timeout:g} s ({self._numbers(ledger)})"
+            f"no connection from {self.name} within {timeout:g} s ({ledger.numbers()})"
         )
         error.__cause__ = ledger.last_error
         return error
@@ -466,16 +472,9 @@ class Pool(Generic[C]):
             severed=ledger.severed,
         )
 
-    def _numbers(self, ledger: Ledger[C]) -> str:
-        return (
-            f"total {ledger.size} of {self.max_size}, "
-            f"available {len(ledger.available)}, in use {len(ledger.in_use)}, "
-            f"waiting {len(ledger.waiters)}"
-        )
-
     def __repr__(self) -> str:
         state = "closed, " if self._closed else ""
-        return f"<{type(self).__name__} {self.name!r}: {state}{self._numbers(self._checkpid())}>"
+        return f"<{type(self).__name__} {self.name!r}: {state}{self._checkpid().numbers()}>"
 
     def __enter__(self) -> Pool[C]:
         return self

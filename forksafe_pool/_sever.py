@@ -7,6 +7,7 @@ server. The kernel drops this process's reference to the parent's socket at once
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
@@ -75,10 +76,18 @@ def sever(conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd) -> bool:
 def keep_for_ever(conn: object) -> None:
     """Keep ``conn`` from being freed, even by the interpreter's exit."""
     _kept.append(conn)
-    with contextlib.suppress(ImportError):
-        import ctypes
 
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(conn))
+
+@atexit.register
+def _keep_through_exit() -> None:
+    # The exit would free the list. Not done earlier: an import may wait for a lock that came
+    # through the fork.
+    with contextlib.suppress(ImportError):
+        if _kept:
+            import ctypes
+
+            for conn in _kept:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(conn))
 
 
 def is_readable(descriptor: int) -> bool:
