@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from redis import Redis
@@ -13,29 +10,9 @@ from redis import Redis
 from forksafe_pool import Pool
 from forksafe_redis import BlockingConnectionPool, ConnectionPool
 from tests.support.forks import in_child
+from tests.support.locks import held_elsewhere
 
 LIMIT = 10.0
-
-
-@contextmanager
-def held_elsewhere(lock: Any) -> Iterator[None]:
-    """Another thread holds ``lock`` for the length of the block."""
-    held, release = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with lock:
-            held.set()
-            release.wait(LIMIT)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert held.wait(LIMIT)
-    try:
-        yield
-    finally:
-        release.set()
-        thread.join(LIMIT)
-    assert not thread.is_alive()
 
 
 def test_the_ledger_s_lock(fork: Callable[[], int]) -> None:
@@ -82,9 +59,10 @@ def test_a_redis_pool_that_never_connected(fork: Callable[[], int], redis_url: s
 
 
 def test_the_event_dispatcher_s_lock(fork: Callable[[], int], redis_url: str) -> None:
-    pool = ConnectionPool.from_url(redis_url)
-    lock = getattr(getattr(pool, "_event_dispatcher", None), "_lock", None)
-    if lock is None:
-        pytest.skip("this redis-py has no event dispatcher with a lock")
-    with held_elsewhere(lock):
+    event = pytest.importorskip("redis.event", reason="redis-py has events since 5.3")
+    dispatcher = event.EventDispatcher()
+    if not hasattr(dispatcher, "_lock"):
+        pytest.skip("this redis-py's event dispatcher has no lock")
+    pool = ConnectionPool.from_url(redis_url, event_dispatcher=dispatcher)
+    with held_elsewhere(dispatcher._lock):
         assert in_child(Redis(connection_pool=pool).ping, fork, LIMIT) is True

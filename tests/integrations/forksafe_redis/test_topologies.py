@@ -14,6 +14,7 @@ from redis.sentinel import Sentinel
 
 from forksafe_redis import ConnectionPool, SentinelConnectionPool
 from tests.support.forks import in_child
+from tests.support.locks import held_elsewhere
 from tests.support.valkey import Valkey
 
 Fork = Callable[[], int]
@@ -58,7 +59,7 @@ def test_cluster(cluster: Valkey, fork: Fork) -> None:
             assert client.get("key") == b"1"
             return node.redis_connection.client_id()
 
-        with pool._lock:
+        with held_elsewhere(pool._lock):
             assert in_child(child, fork) != mine
         assert node.redis_connection.client_id() == mine
 
@@ -113,7 +114,7 @@ def test_sentinel(sentinel: Sentinel, fork: Fork) -> None:
         assert client.get("key") == b"1"
         return client.client_id()
 
-    with client.connection_pool._lock:
+    with held_elsewhere(client.connection_pool._lock):
         assert in_child(child, fork) != mine
     assert client.client_id() == mine
     assert client.connection_pool.stats().total == 1
