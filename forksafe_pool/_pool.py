@@ -414,9 +414,10 @@ class Pool(Generic[C]):
                 self.release(conn)
 
     def close(self, timeout: float | None = 5.0) -> bool:
-        """Close the pool of this process, for good: `acquire` raises `PoolClosed` from now on.
+        """Close the pool for good: `acquire` raises `PoolClosed` from now on.
 
-        Waits for connections in use; one that comes back later is closed then.
+        For this process: its parent and its children of before have pools of their own; a child
+        forked later finds it closed. Waits for connections in use; one that comes back later is closed then.
 
         Parameters:
             timeout: seconds to wait for connections in use. None: for ever. 0: not at all.

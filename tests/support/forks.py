@@ -12,6 +12,7 @@ import os
 import pickle
 import select
 import signal
+import sys
 import time
 import traceback
 import warnings
@@ -29,8 +30,18 @@ def os_fork() -> int:
 
 
 def c_fork() -> int:
-    """A C-level fork, in which no at-fork hook runs: what uWSGI does by default."""
-    return int(ctypes.PyDLL(None).fork())
+    """A C-level fork, in which no at-fork hook runs: what uWSGI does by default.
+
+    Where another thread has just asked for the GIL, CPython's child waits for that thread for
+    ever, whatever the pool: so none may ask meanwhile.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000.0)
+    time.sleep(0.001)  # those who have asked get it
+    try:
+        return int(ctypes.PyDLL(None).fork())
+    finally:
+        sys.setswitchinterval(interval)
 
 
 class ChildFailed(AssertionError):

@@ -1,0 +1,184 @@
+"""A pool in a few plain lines, which does each thing the obvious way; and both, side by side.
+
+The model knows nothing of places, locks or reaping times. What it says has to happen, has to have
+happened in the real pool, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from forksafe_pool import Pool, PoolTimeout
+from tests.forksafe_pool.fakes import Clock, Connections, FakeConnection, pretend_fork
+
+CHECK_AFTER = 0.5
+MAX_IDLE = 10.0
+MAX_LIFETIME = 60.0
+
+COUNTERS = (
+    "acquired",
+    "opened",
+    "closed",
+    "connect_errors",
+    "timeouts",
+    "foreign_releases",
+    "severed",
+)
+
+
+class Refused(OSError):
+    pass
+
+
+class SideBySide:
+    """A real pool and a model of it. Each step is taken by both, and compared."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, max_size: int, min_size: int) -> None:
+        self.clock = Clock()
+        monkeypatch.setattr("forksafe_pool._pool.monotonic", self.clock)
+        monkeypatch.setattr("forksafe_pool._pool._LIFETIME_JITTER", 0.0)
+        self.max_size = max_size
+        self.min_size = min_size
+        self.connections = Connections()
+        self.unfit: list[FakeConnection] = []
+        self.pool = Pool(
+            self.connections,
+            max_size=max_size,
+            min_size=min_size,
+            timeout=0,
+            max_idle=MAX_IDLE,
+            max_lifetime=MAX_LIFETIME,
+            check=lambda conn: conn.alive,
+            check_after=CHECK_AFTER,
+            reset=lambda conn: conn not in self.unfit,
+            fileno=lambda _: -1,
+        )
+        #: The last one was released last.
+        self.available: list[FakeConnection] = []
+        self.in_use: list[FakeConnection] = []
+        #: What this process does not hold any more, or never did.
+        self.foreign: list[FakeConnection] = [FakeConnection(-1)]
+        #: In use when the process forked: the parent's.
+        self.parents: list[FakeConnection] = []
+        self.born: dict[FakeConnection, float] = {}
+        self.idle_since: dict[FakeConnection, float] = {}
+        self.counters = dict.fromkeys(COUNTERS, 0)
+
+    # -- the model ----------------------------------------------------------------------------
+
+    @property
+    def total(self) -> int:
+        return len(self.available) + len(self.in_use)
+
+    def expired(self, conn: FakeConnection) -> bool:
+        return self.clock.now - self.born[conn] >= MAX_LIFETIME
+
+    def idle(self, conn: FakeConnection) -> float:
+        return self.clock.now - self.idle_since[conn]
+
+    def fit(self, conn: FakeConnection) -> bool:
+        """Whether an available connection may be handed out."""
+        if self.expired(conn) or self.idle(conn) > MAX_IDLE:
+            return False
+        return conn.alive or self.idle(conn) < CHECK_AFTER
+
+    def close(self, conn: FakeConnection) -> None:
+        assert conn.times_closed == 1
+        self.counters["closed"] += 1
+        self.foreign.append(conn)
+
+    # -- steps --------------------------------------------------------------------------------
+
+    def acquire(self, *, refuse: bool = False) -> None:
+        warm = self.available.pop() if self.available else None
+        if warm is None and self.total == self.max_size:
+            self.counters["timeouts"] += 1
+            with pytest.raises(PoolTimeout):
+                self.pool.acquire()
+            return
+        if warm is not None and self.fit(warm):
+            assert self.pool.acquire() is warm
+            conn = warm
+        elif refuse:
+            self.connections.errors.append(Refused())
+            with pytest.raises(Refused):
+                self.pool.acquire()
+            self.counters["connect_errors"] += 1
+            if warm is not None:
+                self.close(warm)
+            return
+        else:
+            conn = self.pool.acquire()
+            assert conn is self.connections.made[-1]
+            assert conn not in self.born
+            self.born[conn] = self.clock.now
+            self.counters["opened"] += 1
+            if warm is not None:
+                self.close(warm)
+        assert not conn.closed
+        self.in_use.append(conn)
+        self.counters["acquired"] += 1
+
+    def release(self, conn: FakeConnection, *, unfit: bool = False) -> None:
+        self.unfit = [conn] if unfit else []
+        self.pool.release(conn)
+        if conn not in self.in_use:
+            self.counters["foreign_releases"] += 1
+            return
+        self.in_use.remove(conn)
+        if unfit or self.expired(conn):
+            self.close(conn)
+            return
+        self.available.append(conn)
+        self.idle_since[conn] = self.clock.now
+        self.reap()
+
+    def reap(self) -> None:
+        while self.total > self.min_size and self.available:
+            longest_idle = self.available[0]
+            if self.idle(longest_idle) <= MAX_IDLE:
+                return
+            self.close(self.available.pop(0))
+
+    def discard(self, conn: FakeConnection) -> None:
+        self.pool.discard(conn)
+        if conn in self.in_use:
+            self.in_use.remove(conn)
+            self.close(conn)
+        else:
+            self.counters["foreign_releases"] += 1
+
+    def fork(self) -> None:
+        pretend_fork(self.pool)
+        self.become_a_child()
+
+    def become_a_child(self) -> None:
+        self.counters = dict.fromkeys(COUNTERS, 0) | {"severed": self.total}
+        self.parents += self.in_use
+        self.foreign += self.available + self.in_use
+        self.available, self.in_use = [], []
+
+    # -- what holds at any time ---------------------------------------------------------------
+
+    def compare(self) -> None:
+        stats = asdict(self.pool.stats())
+        assert {name: stats[name] for name in COUNTERS} == self.counters
+        assert stats["available"] == len(self.available)
+        assert stats["in_use"] == len(self.in_use)
+        assert stats["total"] == self.total <= self.max_size
+        assert stats["waiting"] == 0
+        ledger = self.pool._ledger
+        available = [place.conn for place in ledger.available]
+        in_use = [place.conn for place in ledger.in_use.values()]
+        assert available == self.available
+        assert set(in_use) == set(self.in_use)
+        held = self.available + self.in_use
+        assert len(set(held)) == len(held)
+        assert set(ledger.roster.values()) == set(held)
+        assert not any(conn.closed for conn in held)
+        assert all(conn.times_closed <= 1 for conn in self.connections.made)
+        # None is forgotten: what is open and not held was inherited.
+        assert set(self.connections.open) <= set(held + self.foreign)
+        assert not any(conn.closed for conn in self.parents)

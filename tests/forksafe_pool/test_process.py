@@ -1,0 +1,180 @@
+"""The sentinel: true in the process that made it, false in every child of it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from forksafe_pool import Pool, _process
+from forksafe_pool._process import _PidSentinel, sentinel
+from tests.forksafe_pool.fakes import Connections
+from tests.support.forks import c_fork, in_child, os_fork
+
+FORKS = pytest.mark.parametrize("fork", [os_fork, c_fork])
+
+
+def no_page() -> mmap.mmap:
+    raise OSError("MADV_WIPEONFORK is not to be had")
+
+
+@pytest.fixture
+def new_sentinel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process has made no sentinel yet; what it has is safe from this test."""
+    monkeypatch.setattr(_process, "_sentinel", None)
+    monkeypatch.setattr(_process, "_pages", [])
+    monkeypatch.setattr(_process, "_forks", 0)
+
+
+@pytest.fixture
+def pid_sentinel(new_sentinel: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_process, "_wipe_on_fork_page", no_page)
+
+
+@pytest.fixture(params=["page", "pid"])
+def either(request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("pid_sentinel" if request.param == "pid" else "new_sentinel")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the page is Linux's")
+@pytest.mark.usefixtures("new_sentinel")
+def test_linux_has_the_page() -> None:
+    assert isinstance(sentinel(), mmap.mmap)
+
+
+@pytest.mark.usefixtures("either")
+def test_a_process_has_one_sentinel() -> None:
+    assert sentinel()[0]
+    assert sentinel() is sentinel()
+
+
+@FORKS
+@pytest.mark.usefixtures("either")
+def test_it_is_false_in_a_child_and_true_in_the_parent(fork: Callable[[], int]) -> None:
+    mine = sentinel()
+    assert not in_child(lambda: bool(mine[0]), fork)
+    assert mine[0]
+
+
+@FORKS
+@pytest.mark.usefixtures("either")
+def test_a_child_makes_one_of_its_own(fork: Callable[[], int]) -> None:
+    mine = sentinel()
+
+    def child() -> tuple[bool, bool, bool]:
+        own = sentinel()
+        grandchild = in_child(lambda: bool(own[0]), fork)
+        return bool(own[0]), own is mine, bool(grandchild)
+
+    assert in_child(child, fork) == (True, False, False)
+    assert sentinel() is mine
+
+
+@FORKS
+@pytest.mark.usefixtures("either")
+def test_a_pool_notices_the_fork_either_way(
+    connections: Connections, fork: Callable[[], int]
+) -> None:
+    pool = Pool(connections, fileno=lambda _: -1)
+    conn = pool.acquire()
+
+    def child() -> tuple[int, int, int]:
+        pool.release(conn)
+        stats = pool.stats()
+        return stats.total, stats.severed, stats.foreign_releases
+
+    assert in_child(child, fork) == (0, 1, 1)
+    pool.release(conn)
+    assert (pool.stats().total, pool.stats().foreign_releases) == (1, 0)
+
+
+@pytest.mark.usefixtures("pid_sentinel")
+def test_the_fallback_is_used_where_the_page_cannot_be_had() -> None:
+    assert isinstance(sentinel(), _PidSentinel)
+
+
+@pytest.mark.usefixtures("pid_sentinel")
+def test_the_fallback_notices_a_child_of_the_same_pid_by_the_hook(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A child in a new pid namespace may have its parent's pid."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    mine = sentinel()
+    assert mine[0]
+    assert not in_child(lambda: bool(mine[0]), os_fork)
+    assert mine[0]
+
+
+@pytest.mark.usefixtures("pid_sentinel")
+def test_the_fallback_notices_a_child_without_the_hook_by_its_pid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine = sentinel()
+    pid = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+    assert not mine[0]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the page is Linux's")
+@pytest.mark.usefixtures("new_sentinel")
+def test_the_page_notices_a_child_of_the_same_pid_without_the_hook(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    mine = sentinel()
+    assert not in_child(lambda: bool(mine[0]), c_fork)
+
+
+@pytest.mark.usefixtures("new_sentinel")
+def test_a_page_that_the_kernel_does_not_wipe_is_wiped_by_the_hook(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_process, "_MADV_WIPEONFORK", mmap.MADV_NORMAL)
+    mine = sentinel()
+    assert in_child(lambda: bool(mine[0]), c_fork)  # so it is ordinary indeed
+    assert not in_child(lambda: bool(mine[0]), os_fork)
+    assert mine[0]
+
+
+@pytest.mark.usefixtures("new_sentinel")
+def test_the_hook_wipes_every_page_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that race to be the first may each make one."""
+    racing: list[bool] = []
+    others: list[_process.Sentinel] = []
+
+    def page_while_another_thread_makes_its_own() -> mmap.mmap:
+        if not racing:
+            racing.append(True)
+            others.append(sentinel())
+        return page()
+
+    page = _process._wipe_on_fork_page
+    monkeypatch.setattr(_process, "_wipe_on_fork_page", page_while_another_thread_makes_its_own)
+    mine = sentinel()
+    _process.note_fork()
+    assert not mine[0]
+    assert not others[0][0]
+
+
+@pytest.mark.usefixtures("new_sentinel")
+def test_other_systems_have_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert isinstance(sentinel(), _PidSentinel)
+
+
+@pytest.mark.usefixtures("new_sentinel")
+def test_a_kernel_that_does_not_know_the_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_process, "_MADV_WIPEONFORK", 12345)
+    assert isinstance(sentinel(), _PidSentinel)
+
+
+@pytest.mark.usefixtures("either")
+def test_what_a_hook_notes_voids_the_sentinel_of_the_process() -> None:
+    mine = sentinel()
+    _process.note_fork()
+    assert not mine[0]
+    assert sentinel()[0]
+    assert sentinel() is not mine
