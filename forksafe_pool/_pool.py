@@ -416,8 +416,8 @@ class Pool(Generic[C]):
     def close(self, timeout: float | None = 5.0) -> bool:
         """Close the pool for good: `acquire` raises `PoolClosed` from now on.
 
-        For this process: its parent and its children of before have pools of their own; a child
-        forked later finds it closed. Waits for connections in use; one that comes back later is closed then.
+        Other processes have pools of their own; a child that is forked later finds this one
+        closed. Waits for connections in use; one that comes back later is closed then.
 
         Parameters:
             timeout: seconds to wait for connections in use. None: for ever. 0: not at all.

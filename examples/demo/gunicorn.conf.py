@@ -1,0 +1,10 @@
+# ruff: noqa: N999
+"""gunicorn's configuration, the same for both runs; ``--preload`` is on the command line."""
+
+from forksafe_gunicorn import install
+
+worker_class = "gthread"
+threads = 4
+graceful_timeout = 5
+
+install(globals())
