@@ -17,12 +17,13 @@ test: $(VENV)/.redis-py
 	PYTHONPATH=$(CURDIR)/$(VENV)/redis-$(OLDEST_REDIS) \
 		$(BIN)/python -m pytest -n auto tests/integrations/forksafe_redis tests/forks
 
-# Lint, format, types, branch coverage, and a wheel whose every module imports away from here.
+# Lint, format, types, a wheel whose every module imports away from here, and branch coverage.
 check: $(VENV)/.redis-py
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m tests.support.check_wheel
+	$(BIN)/python -m pytest -q -n auto --cov --cov-report=term --cov-fail-under=95
 
 clean:
 	rm -rf $(VENV) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
