@@ -136,13 +136,12 @@ class Pool(Generic[C]):
             ancestor = ledger.ancestor
             while ancestor is not None:
                 idle = {id(place.conn) for place in tuple(ancestor.available)}
-                for key in tuple(ancestor.roster):
-                    conn = ancestor.roster[key]
+                for key, conn in tuple(ancestor.roster.items()):
                     if self._cut_off(conn, dead_end):
                         freed = ledger.severed_idle if key in idle else ledger.severed_in_use
                         freed.append(conn)
                     # Only now: a further fork in the middle of this finds what is left.
-                    del ancestor.roster[key]
+                    ancestor.roster.pop(key, None)
                     ledger.severed += 1
                 for sock in ancestor.half_made:
                     sever(sock, find_descriptor, dead_end)
@@ -348,23 +347,25 @@ class Pool(Generic[C]):
         ledger.foreign_releases += 1
 
     def _retire(self, ledger: Ledger[C], place: Place[C]) -> None:
-        """Close what ``place`` holds, then free the place: the server never sees more than
-        ``max_size``."""
+        """Close what ``place`` holds, then free it: the server never sees more than max_size."""
         try:
             self._close_held(ledger, place)
         finally:
             place.vacate()
 
     def _close_held(self, ledger: Ledger[C], place: Place[C]) -> None:
-        conn = place.let_go()
+        conn = place.conn
         if conn is None:
             return
-        if ledger.alive[0]:
-            ledger.closed += 1
-            self._driver.close(conn)
-        else:
-            with DeadEnd() as dead_end:
-                self._cut_off(conn, dead_end)
+        try:
+            if ledger.alive[0]:
+                ledger.closed += 1
+                self._driver.close(conn)
+            else:
+                with DeadEnd() as dead_end:
+                    self._cut_off(conn, dead_end)
+        finally:
+            place.let_go()  # only now: a fork meanwhile has it to sever
 
     def _reap(self, ledger: Ledger[C], now: float) -> None:
         """Close what has been idle for longer than max_idle, the longest idle first."""
@@ -450,7 +451,7 @@ class Pool(Generic[C]):
             self._retire(ledger, place)
 
     def stats(self) -> PoolStats:
-        """This process's numbers, now."""
+        """This process's numbers."""
         ledger = self._checkpid()
         available = tuple(ledger.available)
         in_use = tuple(ledger.in_use.values())

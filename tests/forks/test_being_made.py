@@ -103,3 +103,31 @@ def test_a_child_that_comes_out_of_connect_gets_a_connection_of_its_own() -> Non
     """A greenlet does, or a connect that forks: what it made is the parent's as well."""
     ports = run_program(FORKS_INSIDE_CONNECT).split()
     assert len(set(ports)) == 2
+
+
+def test_a_connection_that_is_being_closed_is_severed(fork: Callable[[], int]) -> None:
+    """Its driver may be in the middle of saying goodbye."""
+    under_way, proceed = threading.Event(), threading.Event()
+
+    def close(sock: socket.socket) -> None:
+        under_way.set()
+        assert proceed.wait(LIMIT)
+        sock.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        before = open_sockets()
+        pool = Pool(lambda: socket.create_connection(listener.getsockname()), close=close)
+        conn = pool.acquire()
+        ours = open_sockets() - before
+        thread = threading.Thread(target=pool.discard, args=(conn,))
+        thread.start()
+        assert under_way.wait(LIMIT)
+
+        def child() -> set[str]:
+            pool.stats()
+            return open_sockets() & ours
+
+        assert in_child(child, fork, LIMIT) == set()
+        proceed.set()
+        thread.join(LIMIT)
+        assert pool.stats().total == 0
