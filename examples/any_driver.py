@@ -6,41 +6,30 @@ python examples/any_driver.py
 from __future__ import annotations
 
 import itertools
-import os
-import signal
+import multiprocessing
 import socket
-import threading
-from collections.abc import Callable
+import socketserver
+import sys
 
 from forksafe_pool import Pool
 
-listener = socket.create_server(("127.0.0.1", 0))
-pool = Pool(lambda: socket.create_connection(listener.getsockname(), timeout=5), max_size=2)
+fork = multiprocessing.get_context("fork").Process
 
 
-def serve() -> None:
-    """Answer every message with the number of the connection that it came over."""
+class Answer(socketserver.BaseRequestHandler):
+    """Send back what came, and the number of the connection."""
 
-    def answer(number: int, conn: socket.socket) -> None:
-        with conn:
-            while message := conn.recv(1024):
-                conn.sendall(b"%s, over connection %d" % (message, number))
+    numbers = itertools.count(1)
 
-    for number in itertools.count(1):
-        conn, _ = listener.accept()
-        threading.Thread(target=answer, args=(number, conn), daemon=True).start()
+    def handle(self) -> None:
+        number = next(self.numbers)
+        while message := self.request.recv(1024):
+            self.request.sendall(b"%s, over connection %d" % (message, number))
 
 
-def fork(function: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            function()
-            status = 0
-        finally:
-            os._exit(status)
-    return pid
+server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer)
+address = ("127.0.0.1", server.server_address[1])
+pool = Pool(lambda: socket.create_connection(address, timeout=5), max_size=2)
 
 
 def hello(name: str) -> None:
@@ -50,17 +39,21 @@ def hello(name: str) -> None:
 
 
 def main() -> None:
-    server = fork(serve)
+    serving = fork(target=server.serve_forever)
+    serving.start()
+    server.server_close()  # ours, not the one that serves
+    children = [fork(target=hello, args=(f"child {number}",)) for number in range(3)]
     try:
         hello("the parent")
-        for _ in range(3):
-            os.waitpid(fork(lambda: hello(f"child {os.getpid()}")), 0)
+        for child in children:
+            child.start()
+            child.join()
         hello("the parent")
     finally:
-        os.kill(server, signal.SIGTERM)
-        os.waitpid(server, 0)
+        serving.terminate()
+        serving.join()
         pool.close()
-        listener.close()
+    sys.exit(any(child.exitcode for child in children))
 
 
 if __name__ == "__main__":

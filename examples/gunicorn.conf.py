@@ -1,4 +1,3 @@
-# ruff: noqa: N999
 """gunicorn's configuration for ``flask_app.py``."""
 
 from forksafe_gunicorn import install

@@ -6,6 +6,9 @@ python examples/redis_client.py
 from __future__ import annotations
 
 import os
+import sys
+import traceback
+from collections.abc import Callable
 
 import redis
 
@@ -26,22 +29,23 @@ def work(name: str) -> None:
     print(f"{name} counted to a hundred over connection {client.client_id()}", flush=True)
 
 
+def fork(function: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return pid
+
+
 def main() -> None:
     work("parent")
-    children = []
-    for number in range(3):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                work(f"child {number}")
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(pid)
+    children = [fork(lambda: work(f"child {os.getpid()}")) for _ in range(3)]
     work("parent")
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
-    print(f"the children ended with {statuses}")
+    sys.exit(any(os.waitpid(pid, 0)[1] for pid in children))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,3 @@
-# ruff: noqa: N999
 """gunicorn's configuration, the same for both runs; ``--preload`` is on the command line."""
 
 from forksafe_gunicorn import install

@@ -52,13 +52,13 @@ def test_flask_app(tmp_path: Path, redis_url: str) -> None:
 
 def test_redis_client(redis_url: str) -> None:
     out = run("redis_client.py", REDIS_URL=redis_url)
-    found = re.findall(r"^(\w+ ?\d?) counted to a hundred over connection (\d+)$", out, re.M)
-    connections = dict(found)
-    assert sorted(connections) == ["child 0", "child 1", "child 2", "parent"]
-    assert len(set(connections.values())) == 4
+    found = re.findall(
+        r"^(parent|child \d+) counted to a hundred over connection (\d+)$", out, re.M
+    )
+    assert len(found) == 5, out
+    assert len({name for name, _ in found}) == len(set(found)) == 4
+    assert len({connection for _, connection in found}) == 4
     assert [name for name, _ in found].count("parent") == 2
-    assert found.count(("parent", connections["parent"])) == 2
-    assert out.endswith("the children ended with [0, 0, 0]\n")
 
 
 def test_any_driver() -> None:
@@ -84,4 +84,4 @@ def test_each_example_is_tested_and_short() -> None:
     tested = set(re.findall(r'"([\w.]+\.py)"', Path(__file__).read_text()))
     assert found <= tested
     for name in found:
-        assert len((EXAMPLES / name).read_text().splitlines()) <= 70, name
+        assert len((EXAMPLES / name).read_text().splitlines()) <= 60, name
