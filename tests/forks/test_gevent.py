@@ -9,11 +9,16 @@ from tests.support.programs import run_program
 
 pytest.importorskip("gevent")
 
+# gevent resolves names in native threads unless told not to: CPython's child of a C-level fork
+# may wait for ever for one that had just asked for the GIL.
 BEGINNING = r"""
+import os
+
+os.environ["GEVENT_RESOLVER"] = "block"
 from gevent import monkey
 
 monkey.patch_all()
-import ctypes, os, signal, socket, sys
+import ctypes, signal, socket, sys
 import gevent
 from gevent.event import Event
 from forksafe_pool import Pool, pools
