@@ -9,19 +9,16 @@ from tests.support.programs import run_program
 
 pytest.importorskip("gevent")
 
-# gevent resolves names in native threads unless told not to: CPython's child of a C-level fork
-# may wait for ever for one that had just asked for the GIL.
+# By os.fork alone: gevent makes its event loop anew there. After a C-level fork both processes wait
+# on one epoll set, and take each other's events, whatever the pool.
 BEGINNING = r"""
-import os
-
-os.environ["GEVENT_RESOLVER"] = "block"
 from gevent import monkey
 
 monkey.patch_all()
-import ctypes, signal, socket, sys
+import os, signal, socket, sys
 import gevent
 from gevent.event import Event
-from forksafe_pool import Pool, pools
+from forksafe_pool import Pool
 
 LIMIT = 20
 signal.alarm(2 * LIMIT)  # kills a program that hangs
@@ -29,13 +26,7 @@ parent = os.getpid()
 
 
 def fork():
-    if sys.argv[1] == "os.fork":
-        pid = os.fork()
-    else:
-        pid = ctypes.PyDLL(None).fork()
-        if pid == 0:
-            gevent.reinit()
-            pools()  # no hook has run, and greenlets may use what they hold before any pool
+    pid = os.fork()
     if pid == 0:
         signal.alarm(2 * LIMIT)
     return pid
@@ -60,7 +51,7 @@ LEASES = (
     BEGINNING
     + r"""
 pool = Pool(
-    lambda: socket.create_connection(("127.0.0.1", int(sys.argv[2]))), max_size=3, timeout=1
+    lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1]))), max_size=3, timeout=1
 )
 holding, cut_off, proceed = [], [], Event()
 
@@ -109,7 +100,7 @@ from redis.retry import Retry
 from forksafe_redis import BlockingConnectionPool
 
 pool = BlockingConnectionPool.from_url(
-    sys.argv[2], max_connections=4, timeout=1, retry=Retry(NoBackoff(), 0)
+    sys.argv[1], max_connections=4, timeout=1, retry=Retry(NoBackoff(), 0)
 )
 client = redis.Redis(connection_pool=pool)
 busy, lost = True, 0
@@ -159,10 +150,9 @@ print("parent")
 )
 
 
-@pytest.mark.parametrize("fork", ["os.fork", "C fork"])
-def test_greenlets_that_hold_and_wait(fork: str) -> None:
+def test_greenlets_that_hold_and_wait() -> None:
     with serving() as server:
-        assert run_program(LEASES, fork, str(server.port)) == ""
+        assert run_program(LEASES, str(server.port)) == ""
         streams = sorted(server.received())
         parents = [stream for stream in streams if stream.startswith(b"parent")]
         assert b"".join(sorted(parents)).count(b", waited for") == 2
@@ -171,6 +161,5 @@ def test_greenlets_that_hold_and_wait(fork: str) -> None:
         assert len(parents) == 3
 
 
-@pytest.mark.parametrize("fork", ["os.fork", "C fork"])
-def test_greenlets_in_the_middle_of_commands(fork: str, redis_url: str) -> None:
-    assert run_program(BUSY, fork, redis_url) == "child\n" * 3 + "parent\n"
+def test_greenlets_in_the_middle_of_commands(redis_url: str) -> None:
+    assert run_program(BUSY, redis_url) == "child\n" * 3 + "parent\n"
