@@ -20,7 +20,7 @@ from tests.support.valkey import Valkey
 
 THREADS = 8
 BATCH = 4
-LIMIT = 10.0
+LIMIT = 30.0
 
 Echo = Callable[[bytes], object]
 
