@@ -60,9 +60,12 @@ def received(peer: socket.socket) -> bytes:
 @pytest.mark.parametrize("stage", ["configure", "check", "reset", "close"])
 def test_the_child_says_no_goodbye_for_it(stage: str, fork: Callable[[], int]) -> None:
     pause = Pause()
-    callbacks: dict[str, Any] = {stage: pause}
-    if stage == "close":
-        callbacks["close"] = lambda conn: (pause(conn), conn.close())
+
+    def close(conn: Connection) -> None:
+        pause(conn)
+        conn.close()
+
+    callbacks: dict[str, Any] = {stage: close if stage == "close" else pause}
     with serving() as server:
         before = open_sockets()
         pool = Pool(lambda: Connection(server), max_size=1, check_after=0, **callbacks)
