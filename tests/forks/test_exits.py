@@ -105,3 +105,45 @@ def test_a_child_says_nothing_to_its_parent_s_server(fork: str, end: str) -> Non
         assert run_forking_program(PROGRAM, fork, end, str(server.port)) == ""
         from_child = [b"child QUIT"] * 2 if end == "used" else []
         assert sorted(server.received()) == from_child + [b"parent still here QUIT"] * 6
+
+
+# The collector finalizes what is in a cycle in the order of its age, the connections first.
+TANGLED = r"""
+import socket
+from forksafe_pool import Pool
+
+
+class Connection:
+    def __init__(self):
+        self.sock = socket.create_connection(("127.0.0.1", int(sys.argv[3])))
+
+    def fileno(self):
+        return self.sock.fileno()
+
+    def __del__(self):
+        try:
+            self.sock.sendall(b"QUIT")
+        except OSError:
+            pass
+
+
+made = [Connection(), Connection()]
+pool = Pool(made.pop)
+idle, held = pool.acquire(), pool.acquire()
+idle.pool = held.pool = pool
+pool.release(idle)
+del idle, held
+child = fork()
+if child == 0:
+    end_the_child()
+else:
+    go_on_until_its_end(child, lambda: None)
+"""
+
+
+@pytest.mark.parametrize("end", ["end of program", "sys.exit", "uncaught exception"])
+@pytest.mark.parametrize("fork", FORKS)
+def test_nor_do_connections_that_refer_to_their_pool(fork: str, end: str) -> None:
+    with serving() as server:
+        assert run_forking_program(TANGLED, fork, end, str(server.port)) == ""
+        assert server.received() == [b"QUIT"] * 2
