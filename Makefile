@@ -34,6 +34,9 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable ".[all]" --group test --group check
+	if pkg-config --exists libmariadb || pkg-config --exists mysqlclient; then \
+		$(BIN)/python -m pip install --quiet --group mysqlclient; \
+	fi
 	touch $@
 
 # redis-py's own tests, of the newest version and of the oldest, and the oldest itself.

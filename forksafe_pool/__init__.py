@@ -1,6 +1,7 @@
 """A connection pool that survives ``fork()``: build it once, at import; use it in every worker."""
 
 from forksafe_pool._errors import PoolClosed, PoolError, PoolTimeout, TooManyWaiting
+from forksafe_pool._lifecycle import close_pools, fill_pools
 from forksafe_pool._pool import Pool
 from forksafe_pool._registry import pools
 from forksafe_pool._stats import PoolStats
@@ -12,5 +13,7 @@ __all__ = [
     "PoolStats",
     "PoolTimeout",
     "TooManyWaiting",
+    "close_pools",
+    "fill_pools",
     "pools",
 ]

@@ -8,10 +8,10 @@ Which process runs a hook, and when, is gunicorn's to say: ``gunicorn/arbiter.py
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Iterator
-from time import monotonic
 from typing import Any, Protocol
 
 import forksafe_pool
@@ -54,9 +54,8 @@ def post_worker_init(worker: Worker) -> None:
     """
     with _guard(worker, "post_worker_init"):
         for pool in forksafe_pool.pools():
-            with _guard(worker, "post_worker_init"):
-                _compare_timeouts(worker, pool)
-                _fill(worker, pool)
+            _compare_timeouts(worker, pool)
+        forksafe_pool.fill_pools(functools.partial(_log, worker, "warning"))
 
 
 def worker_exit(server: object, worker: Worker) -> None:
@@ -70,16 +69,8 @@ def worker_exit(server: object, worker: Worker) -> None:
     since the arbiter's pools are not the worker's.
     """
     with _guard(worker, "worker_exit"):
-        if worker.pid != os.getpid():
-            return
-        pools = forksafe_pool.pools()
-        for pool in pools:
-            with _guard(worker, "worker_exit"):
-                pool.close(timeout=0)
-        deadline = monotonic() + _CLOSE_WITHIN
-        for pool in pools:
-            with _guard(worker, "worker_exit"):
-                pool.close(timeout=max(0.0, deadline - monotonic()))
+        if worker.pid == os.getpid():
+            forksafe_pool.close_pools(_CLOSE_WITHIN, functools.partial(_log, worker, "warning"))
 
 
 def child_exit(server: object, worker: Worker) -> None:
@@ -104,22 +95,6 @@ def _compare_timeouts(worker: Worker, pool: forksafe_pool.Pool[Any]) -> None:
             wait,
             pool.name,
             limit,
-        )
-
-
-def _fill(worker: Worker, pool: forksafe_pool.Pool[Any]) -> None:
-    try:
-        pool.fill()
-    except forksafe_pool.PoolClosed:
-        pass  # closed on purpose, before the worker began
-    except Exception as error:
-        _log(
-            worker,
-            "warning",
-            "%s could not be filled up to %s connections, and connects when it is used: %r",
-            pool.name,
-            pool.min_size,
-            error,
         )
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ import pytest
 
 import forksafe_gunicorn
 import forksafe_pool
-from forksafe_pool import Pool
+from forksafe_pool import Pool, _lifecycle
 from tests.support.forks import c_fork, in_child, open_sockets
 
 
@@ -53,7 +54,12 @@ class Worker:
 
 def only(*pools: Pool[Any]) -> None:
     """In a child: forget the pools of other tests."""
-    forksafe_pool.pools = lambda: list(pools)
+    find_pools_with(lambda: list(pools))
+
+
+def find_pools_with(function: Callable[[], list[Pool[Any]]]) -> None:
+    for module in (forksafe_pool, _lifecycle):
+        module.pools = function  # type: ignore[attr-defined]
 
 
 def refuse() -> Connection:
@@ -278,7 +284,7 @@ def call_all(worker: Any) -> None:
 
 def test_a_failure_is_logged_and_goes_no_further() -> None:
     def child() -> list[str]:
-        forksafe_pool.pools = fail
+        find_pools_with(fail)
         worker = Worker()
         forksafe_gunicorn.post_fork(None, worker)
         forksafe_gunicorn.post_worker_init(worker)
@@ -313,7 +319,7 @@ def test_one_pool_that_fails_does_not_keep_the_others_from_closing() -> None:
 
 def test_a_broken_log_is_replaced_by_pythons() -> None:
     def child() -> list[str]:
-        forksafe_pool.pools = fail
+        find_pools_with(fail)
         lines: list[str] = []
 
         class Handler(logging.Handler):
@@ -339,7 +345,7 @@ def test_no_worker_is_too_strange(worker: Any) -> None:
         handler = logging.Handler()
         handler.emit = emit.__get__(handler)  # type: ignore[method-assign]
         logging.getLogger("forksafe_gunicorn").addHandler(handler)
-        forksafe_pool.pools = fail
+        find_pools_with(fail)
         call_all(worker)
 
     in_child(child)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.gunicorn import Gunicorn
-from tests.support.valkey import free_port
+from tests.support.server import free_port
 
 # Nothing here uses the pool unless it is asked to.
 APP = """
@@ -199,11 +199,12 @@ def test_hooks_that_fail_do_not_end_the_server(
 ) -> None:
     conf = """
 import forksafe_pool as _forksafe_pool
+from forksafe_pool import _lifecycle
 
 def _fail():
     raise RuntimeError("no pools today")
 
-_forksafe_pool.pools = _fail
+_forksafe_pool.pools = _lifecycle.pools = _fail
 """
     server = Gunicorn(tmp_path, APP, *arguments, conf=conf + INSTALL, env={"REDIS_URL": redis_url})
     with server:

@@ -1,0 +1,1 @@
+"""`forksafe_pool` for Celery."""

@@ -1,0 +1,1 @@
+"""`forksafe_pool` for any DB-API 2 driver."""
