@@ -35,7 +35,11 @@ class Driver(Generic[C]):
         self._reset = _options.function_or_none("reset", reset)
         self._close = _options.function_or_none("close", close)
         self._fileno = _options.function_or_none("fileno", fileno) or find_descriptor
-        self.has_reset = reset is not None
+
+    @property
+    def has_reset(self) -> bool:
+        """Whether `reset` does anything."""
+        return self._reset is not None
 
     def refuse(self, conn: Any, roster: dict[int, C]) -> PoolError | None:
         """What is wrong with what ``connect`` returned."""
@@ -98,3 +102,9 @@ class Driver(Generic[C]):
     def close_severed(self, conn: C) -> None:
         """Free an inherited connection that was idle: its goodbye goes to the dead end."""
         self.close(conn)
+
+    def free_severed(self, conn: C) -> None:
+        """Let go of an inherited connection that was in use: here nobody may have it any more.
+
+        Not closed: a thread that does not exist here may have held the driver's lock on it.
+        """

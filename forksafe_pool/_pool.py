@@ -68,7 +68,9 @@ class Pool(Generic[C]):
         TypeError, ValueError: an option is wrong; the message names it.
     """
 
+    # What an integration puts in their places.
     _driver_class: type[Driver[C]] = Driver
+    _lease_class: type[Lease[C]] = Lease
 
     def __init__(
         self,
@@ -199,10 +201,13 @@ class Pool(Generic[C]):
         return self._lend(ledger, place)
 
     def _free_severed(self, ledger: Ledger[C]) -> None:
-        ledger.severed_in_use.clear()
-        with contextlib.suppress(IndexError):
-            while True:
-                self._driver.close_severed(ledger.severed_idle.pop())
+        for severed, free in (
+            (ledger.severed_in_use, self._driver.free_severed),
+            (ledger.severed_idle, self._driver.close_severed),
+        ):
+            with contextlib.suppress(IndexError):
+                while True:
+                    free(severed.pop())
 
     def _take_or_queue(self, ledger: Ledger[C], timeout: float | None) -> Place[C] | Waiter[C]:
         with ledger.lock:
@@ -395,7 +400,7 @@ class Pool(Generic[C]):
         ``GreenletExit``, ``KeyboardInterrupt``) may have been cut off in the middle of a reply:
         its connection is closed, not reused.
         """
-        return Lease(self, timeout)
+        return self._lease_class(self, timeout)
 
     def fill(self) -> None:
         """Connect until the process has `min_size` connections. Call it in a worker, not before

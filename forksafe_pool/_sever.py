@@ -12,6 +12,7 @@ import contextlib
 import os
 import select
 import socket
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -36,6 +37,11 @@ def find_descriptor(conn: Any) -> int:
     raise LookupError(f"no descriptor found on {type(conn).__name__}: give Pool a fileno=callable")
 
 
+# To write to a closed stream raises SIGPIPE too. Python ignores it, but not in the child that
+# subprocess calls a preexec_fn in, nor where it is embedded. Linux raises none for packets.
+_KIND = socket.SOCK_SEQPACKET if sys.platform.startswith("linux") else socket.SOCK_STREAM
+
+
 class DeadEnd:
     """A socket whose other end is closed. Opened on first use: most processes need none."""
 
@@ -45,7 +51,7 @@ class DeadEnd:
     def replace(self, descriptor: int) -> None:
         """Make ``descriptor`` lead here instead of to wherever it led. Raises OSError."""
         if self._socket is None:
-            self._socket, other = socket.socketpair()
+            self._socket, other = socket.socketpair(type=_KIND)
             other.close()
         os.dup2(self._socket.fileno(), descriptor, inheritable=False)
 

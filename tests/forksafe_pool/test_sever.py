@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 import forksafe_pool
 from forksafe_pool import _sever
 from forksafe_pool._sever import DeadEnd, find_descriptor, is_readable, keep_for_ever, sever
-from tests.support.forks import open_sockets
+from tests.support.forks import in_child, open_sockets
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -249,3 +250,21 @@ def test_a_child_that_ends_without_using_its_pool_says_no_goodbye(fork: str) -> 
     )
     assert done.stdout == "goodbye of the parent, " * 2
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a dead end raises SIGPIPE elsewhere")
+def test_writing_to_the_dead_end_kills_nobody(pair: Pair) -> None:
+    """Where SIGPIPE is not ignored: in the child that subprocess calls a preexec_fn in."""
+    ours, _ = pair
+
+    def child() -> int:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        with DeadEnd() as dead_end:
+            assert sever(ours, find_descriptor, dead_end)
+        with pytest.raises(BrokenPipeError):
+            ours.sendall(b"goodbye")
+        with pytest.raises(BrokenPipeError):
+            os.write(ours.fileno(), b"goodbye")
+        return len(ours.recv(1))
+
+    assert in_child(child) == 0
