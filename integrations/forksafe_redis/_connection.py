@@ -11,6 +11,9 @@ from redis.client import PubSub
 from redis.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
+from forksafe_pool import pools
+from forksafe_pool._process import Sentinel, sentinel
+
 
 class _PackedCommands(list[Any]):
     """What `pack_commands` returns, and how many commands it holds."""
@@ -25,14 +28,29 @@ else:
 
 
 class CountsReplies(_Base):
-    """A connection that knows how many replies it still has to read.
+    """A connection that knows how many replies it still has to read, and whose it is.
 
     redis-py looks for an unread reply with a system call at each checkout, and under RESP3 does
     not act on what it finds (measured with 8.1.0); a reply that is still on its way is missed
     anyhow. Counting sees both, for the price of an addition.
+
+    Where no at-fork hook ran, a child may use what it has at hand before it asks the pool for
+    anything, and even leave by a finalizer that does: `redis.client.Pipeline` sends UNWATCH from
+    its own. So each way to the socket asks first.
     """
 
     unread_replies = 0
+    _alive: Sentinel | tuple[bool] = (True,)
+
+    def _connect(self) -> Any:
+        sock = super()._connect()  # type: ignore[safe-super]
+        self._alive = sentinel()
+        return sock
+
+    def can_read(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._alive[0]:
+            pools()
+        return super().can_read(*args, **kwargs)
 
     def pack_commands(self, commands: Iterable[Any]) -> _PackedCommands:
         commands = list(commands)
@@ -41,6 +59,8 @@ class CountsReplies(_Base):
         return packed
 
     def send_packed_command(self, command: Any, *args: Any, **kwargs: Any) -> None:
+        if not self._alive[0]:
+            pools()
         try:
             super().send_packed_command(command, *args, **kwargs)
             self.unread_replies += getattr(command, "commands", 1)
@@ -50,6 +70,8 @@ class CountsReplies(_Base):
             raise
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._alive[0]:
+            pools()
         try:
             response = super().read_response(*args, **kwargs)
         except ResponseError:
@@ -64,6 +86,8 @@ class CountsReplies(_Base):
             self.unread_replies -= 1
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        if not self._alive[0]:
+            pools()
         super().disconnect(*args, **kwargs)
         self.unread_replies = 0
 
