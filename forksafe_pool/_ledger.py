@@ -139,8 +139,9 @@ class Ledger(Generic[C]):
         #: Every connection made and not closed, by id(): what a child severs. Strong references:
         #: CPython clears the frames of dead threads in the child.
         self.roster: dict[int, C] = {}
-        #: Threads that are making a connection, and the sockets they had when the process forked.
-        self.making: set[int] = set()
+        #: Threads that are making a connection, each with what it has made and nobody holds yet,
+        #: and the sockets they had when the process forked.
+        self.making: dict[int, object] = {}
         self.half_made: list[socket.socket] = []
         self.waiters: deque[Waiter[C]] = deque()
         #: Held locks, one for each call of close() that waits for the last place to be free.

@@ -18,14 +18,19 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def watched(threads: set[int], make: Callable[[], T]) -> T:
-    """Return ``make()``; meanwhile ``threads`` names this thread."""
+def watched(
+    making: dict[int, object], make: Callable[[], T], keep: Callable[[T], object] | None = None
+) -> T:
+    """Return ``make()``, once ``keep`` knows it; meanwhile ``making`` has it under this thread."""
     ident = threading.get_ident()
-    threads.add(ident)
+    making[ident] = None
     try:
-        return make()
+        made = making[ident] = make()
+        if keep is not None:
+            keep(made)
+        return made
     finally:
-        threads.discard(ident)
+        making.pop(ident, None)
 
 
 def sockets(threads: Iterable[int]) -> list[socket.socket]:

@@ -137,6 +137,9 @@ class Pool(Generic[C]):
         with DeadEnd() as dead_end:
             ancestor = ledger.ancestor
             while ancestor is not None:
+                for made in tuple(ancestor.making.values()):
+                    if made is not None:
+                        ancestor.roster.setdefault(id(made), made)  # type: ignore[arg-type]
                 idle = {id(place.conn) for place in tuple(ancestor.available)}
                 for key, conn in tuple(ancestor.roster.items()):
                     if self._cut_off(conn, dead_end):
@@ -275,12 +278,14 @@ class Pool(Generic[C]):
         return conn
 
     def _open(self, ledger: Ledger[C], place: Place[C]) -> C:
-        try:
-            conn: C = _making.watched(ledger.making, self._driver.connect)
+        def hold(conn: C) -> None:
             error = self._driver.refuse(conn, ledger.roster)
             if error is not None:
                 raise error
             place.hold(conn)
+
+        try:
+            conn: C = _making.watched(ledger.making, self._driver.connect, hold)
             ledger.opened += 1
             self._driver.configure(conn)
         except BaseException as error:

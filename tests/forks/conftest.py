@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.forks.servers import Server, serving
 from tests.support.forks import c_fork, os_fork
 
 
@@ -12,3 +13,9 @@ def fork(request: pytest.FixtureRequest) -> Callable[[], int]:
     """Both kinds of fork: with Python's at-fork hooks and without."""
     function: Callable[[], int] = request.param
     return function
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as server:
+        yield server

@@ -13,7 +13,7 @@ class Server:
     """``connect()`` is a pool's; what the clients sent can be read afterwards."""
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self._listener.settimeout(LIMIT)
         self.port: int = self._listener.getsockname()[1]
 
