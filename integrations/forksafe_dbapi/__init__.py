@@ -1,1 +1,18 @@
-"""`forksafe_pool` for any DB-API 2 driver."""
+"""A pool that survives ``fork()`` for any DB-API 2 driver: psycopg2, PyMySQL, mysqlclient …
+
+::
+
+    import pymysql
+    from forksafe_dbapi import Pool
+
+    pool = Pool(lambda: pymysql.connect(host="localhost", database="shop"), max_size=5)
+
+    with pool.connection() as conn:
+        with conn.cursor() as cursor:
+            cursor.execute("UPDATE …")
+        conn.commit()  # what is not committed is rolled back
+"""
+
+from forksafe_dbapi._pool import Pool
+
+__all__ = ["Pool"]

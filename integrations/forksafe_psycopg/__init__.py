@@ -1,1 +1,15 @@
-"""`forksafe_pool` for psycopg 3."""
+"""A pool of psycopg 3's connections that survives ``fork()``.
+
+::
+
+    from forksafe_psycopg import Pool
+
+    pool = Pool("dbname=shop", max_size=5)  # at import: workers find it safe to use
+
+    with pool.connection() as conn:  # commits at the end, or rolls back
+        conn.execute("UPDATE …")
+"""
+
+from forksafe_psycopg._pool import Pool
+
+__all__ = ["Pool"]

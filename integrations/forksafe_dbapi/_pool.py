@@ -1,0 +1,61 @@
+"""The pool, and how a connection is prepared for its next user."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+import forksafe_pool
+from forksafe_pool._driver import Driver
+
+
+class Connection(Protocol):
+    """What the pool uses of a DB-API connection, beside what shows its socket."""
+
+    def rollback(self) -> object: ...
+
+    def close(self) -> object: ...
+
+
+C = TypeVar("C", bound=Connection)
+
+
+class DbapiDriver(Driver[C]):
+    """The callbacks given to `Pool`, with a rollback wherever one may have begun a transaction."""
+
+    has_reset = True
+
+    def is_alive(self, conn: C) -> bool:
+        return super().is_alive(conn) and (self._check is None or _rolls_back(conn))
+
+    def reset(self, conn: C) -> bool:
+        if not _rolls_back(conn):
+            return False
+        return self._reset is None or (super().reset(conn) and _rolls_back(conn))
+
+
+def _rolls_back(conn: Any) -> bool:
+    """Whether it does: a connection that is closed, broken or out of step does not."""
+    try:
+        conn.rollback()
+        # In autocommit mode psycopg2 rolls nothing back, whatever a BEGIN has begun. 0 is idle.
+        status = getattr(conn, "get_transaction_status", None)
+        return status is None or status() == 0
+    except Exception:
+        return False
+
+
+class Pool(forksafe_pool.Pool[C]):
+    """A pool of DB-API connections.
+
+    A transaction that a connection comes back with is rolled back, as PEP 249 has it for one that
+    is closed: commit what is to stay. A connection that cannot roll back is closed and replaced.
+
+    What else a user changes in a session (autocommit, ``SET``, temporary tables) stays: `reset`
+    can change it back. `configure` has to commit what it does.
+
+    Parameters are those of `forksafe_pool.Pool`. ``connect`` makes a connection:
+    ``lambda: psycopg2.connect("dbname=shop")``. A driver whose connections show their socket
+    neither as ``fileno()`` nor as ``sock`` or ``_sock`` needs ``fileno=``.
+    """
+
+    _driver_class: type[Driver[C]] = DbapiDriver

@@ -1,0 +1,98 @@
+"""How a psycopg connection is judged, prepared for its next user, and freed in a child."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from psycopg import Connection, OperationalError, ProgrammingError
+from psycopg.pq import PipelineStatus, TransactionStatus
+
+from forksafe_pool._driver import Driver
+from forksafe_pool._sever import is_readable
+
+Callback = Callable[[Connection[Any]], object]
+
+# The others: ACTIVE, a statement or a COPY was left in the middle; UNKNOWN, closed or broken.
+_BETWEEN_STATEMENTS = (
+    TransactionStatus.IDLE,
+    TransactionStatus.INTRANS,
+    TransactionStatus.INERROR,
+)
+
+
+class PsycopgDriver(Driver[Connection[Any]]):
+    """The callbacks given to `Pool`, each followed by what makes its outcome certain."""
+
+    has_reset = True
+
+    def __init__(
+        self,
+        pool_name: str,
+        connect: Callable[[], Connection[Any]],
+        check: Callback | None,
+        configure: Callback | None,
+        reset: Callback | None,
+        close: Callback | None,
+        fileno: Callable[[Connection[Any]], int] | None,
+    ) -> None:
+        check = _answers if check is None else check
+        fileno = _descriptor if fileno is None else fileno
+        super().__init__(pool_name, connect, check, configure, reset, close, fileno)
+
+    def configure(self, conn: Connection[Any]) -> None:
+        super().configure(conn)
+        status = conn.info.transaction_status
+        if status != TransactionStatus.IDLE:
+            raise ProgrammingError(
+                f"configure of {self.pool_name} left the connection in the state {status.name}: "
+                "let it commit, or set autocommit"
+            )
+
+    def is_alive(self, conn: Connection[Any]) -> bool:
+        return super().is_alive(conn) and _is_clean(conn)
+
+    def reset(self, conn: Connection[Any]) -> bool:
+        if not _is_clean(conn):
+            return False
+        return self._reset is None or (super().reset(conn) and _is_clean(conn))
+
+    def free_severed(self, conn: Connection[Any]) -> None:
+        # psycopg frees another process's connection, its descriptor included, only where it is
+        # closed, and to close it takes no lock. Whoever held the lock may have left libpq's memory
+        # half written: that connection stays as it is, cut off.
+        if not conn.lock.locked():
+            with contextlib.suppress(Exception):
+                conn.close()
+
+
+def _is_clean(conn: Connection[Any]) -> bool:
+    """Whether the next user finds no trace of this one; an open transaction is rolled back."""
+    try:
+        if (
+            conn.pgconn.pipeline_status != PipelineStatus.OFF
+            or conn.pgconn.transaction_status not in _BETWEEN_STATEMENTS
+        ):
+            return False
+        # Where there is nothing to roll back it sends nothing; where conn.transaction() or a
+        # two-phase transaction was left open it raises.
+        conn.rollback()
+    except Exception:
+        return False
+    return True
+
+
+def _descriptor(conn: Connection[Any]) -> int:
+    try:
+        return conn.fileno()
+    except OperationalError:  # closed, or lost
+        return -1
+
+
+def _answers(conn: Connection[Any]) -> bool:
+    """A connection with nothing to read is alive; one that has may have been notified, or ended:
+    a round trip tells."""
+    if is_readable(conn.fileno()):
+        conn.execute("")
+    return True

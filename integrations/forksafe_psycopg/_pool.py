@@ -1,0 +1,78 @@
+"""The pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg import Connection, ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+import forksafe_pool
+from forksafe_psycopg._driver import PsycopgDriver
+from forksafe_psycopg._lease import Transaction
+
+
+class Pool(forksafe_pool.Pool[Connection[Any]]):
+    """A pool of psycopg's connections.
+
+    ``with pool.connection() as conn:`` is a transaction, as ``with psycopg.connect() as conn:``
+    is: it commits at the end, or rolls back where the block raises. A connection taken by
+    `acquire` is rolled back, unless it was committed, when it comes back. One that comes back
+    broken, in the middle of a statement, of a pipeline or of ``conn.transaction()``, is closed
+    and replaced.
+
+    What else a user changes in a session (``autocommit``, ``row_factory``, ``SET``, ``LISTEN``)
+    stays, as with psycopg_pool: `reset` can change it back.
+
+    Parameters:
+        conninfo: what ``psycopg.connect`` takes: ``"dbname=shop"``, ``"postgresql://…"``.
+        kwargs: more arguments for ``psycopg.connect``: ``{"autocommit": True}``.
+        connection_class: a subclass of `psycopg.Connection`, whose ``connect`` is called.
+        options: those of `forksafe_pool.Pool`: ``max_size``, ``timeout``, ``check`` …. By default
+            a connection that was idle for ``check_after`` is asked whether it is alive only where
+            it has something to say.
+
+    Raises:
+        TypeError, ValueError: an option is wrong; the message names it.
+    """
+
+    _driver_class = PsycopgDriver
+    _lease_class = Transaction
+
+    def __init__(
+        self,
+        conninfo: str = "",
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        connection_class: type[Connection[Any]] = Connection,
+        **options: Any,
+    ) -> None:
+        _understand(conninfo)
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise TypeError(f"kwargs must be a mapping of connect's arguments, not {kwargs!r}")
+        if not (isinstance(connection_class, type) and issubclass(connection_class, Connection)):
+            raise TypeError(
+                f"connection_class must be a subclass of psycopg.Connection, "
+                f"not {connection_class!r}"
+            )
+        arguments = dict(kwargs or {})
+
+        def connect() -> Connection[Any]:
+            conn = connection_class.connect(conninfo, **arguments)
+            # psycopg's own mark for what waits in a pool: it may end with the program, or with a
+            # child's copy of it, without a ResourceWarning.
+            conn._pool = None
+            return conn
+
+        super().__init__(connect, **options)
+
+
+def _understand(conninfo: str) -> None:
+    if not isinstance(conninfo, str):
+        raise TypeError(f"conninfo must be text, not {conninfo!r}")
+    try:
+        conninfo_to_dict(conninfo)
+    except ProgrammingError as error:
+        # libpq's message shows the spot; the whole may hold a password.
+        raise ValueError(f"conninfo cannot be understood: {str(error).strip()}") from None

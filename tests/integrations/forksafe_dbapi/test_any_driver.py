@@ -1,0 +1,140 @@
+"""Drivers that show no socket, that refuse to roll back, that are short of something."""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from forksafe_dbapi import Pool
+from tests.support.quiet import in_quiet_child
+
+Fork = Callable[[], int]
+
+
+class Connection:
+    """Fails to roll back when it is told to, and says how often it did."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.rollbacks = 0
+        self.closed = False
+
+    def rollback(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.rollbacks += 1
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("error", [ValueError("out of step"), NotImplementedError()])
+def test_one_that_cannot_roll_back_is_replaced(error: Exception) -> None:
+    with Pool(Connection, max_size=1, timeout=0) as pool:
+        conn = pool.acquire()
+        conn.error = error
+        pool.release(conn)
+        assert conn.closed
+        assert pool.stats().total == 0
+        with pool.connection() as other:
+            assert other is not conn
+
+
+def test_a_rollback_that_is_cut_off() -> None:
+    with Pool(Connection, max_size=1, timeout=0) as pool:
+        conn = pool.acquire()
+        conn.error = KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):
+            pool.release(conn)
+        assert conn.closed
+        assert pool.stats().total == 0
+
+
+def test_a_rollback_fails_after_the_user_s_own_callback() -> None:
+    def break_it(conn: Connection) -> None:
+        conn.error = ValueError("out of step")
+
+    with Pool(Connection, reset=break_it) as pool:
+        pool.release(pool.acquire())
+        assert pool.stats().total == 0
+    with Pool(Connection, check=break_it, check_after=0) as pool:
+        conn = pool.acquire()
+        pool.release(conn)
+        with pool.connection() as other:
+            assert other is not conn
+        assert conn.closed
+
+
+def test_no_more_rollbacks_than_needed() -> None:
+    """Most drivers ask the server for each."""
+    with Pool(Connection, max_size=1, check_after=0) as pool:
+        for expected in range(3):
+            with pool.connection() as conn:
+                assert conn.rollbacks == expected
+    with Pool(Connection, max_size=1) as pool:
+        conn = pool.acquire()
+        pool.discard(conn)
+        assert conn.rollbacks == 0
+
+
+def test_the_refusal_of_reset_spares_the_second_rollback() -> None:
+    with Pool(Connection, reset=lambda conn: False) as pool:
+        conn = pool.acquire()
+        pool.release(conn)
+        assert conn.rollbacks == 1
+
+
+def test_options_are_the_pool_s() -> None:
+    with pytest.raises(TypeError, match="connect must be a function, not 'dbname=shop'"):
+        Pool("dbname=shop")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_size must be at least 1, not 0"):
+        Pool(Connection, max_size=0)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Pool[sqlite3.Connection]]:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(tmp_path / "database", check_same_thread=False, timeout=0)
+
+    with closing(Pool(connect, max_size=2, check_after=0)) as pool:
+        with pool.connection() as conn:
+            conn.execute("CREATE TABLE numbers (n INTEGER)")
+        yield pool
+
+
+def numbers(pool: Pool[sqlite3.Connection]) -> list[int]:
+    with pool.connection() as conn:
+        return [n for (n,) in conn.execute("SELECT n FROM numbers ORDER BY n")]
+
+
+def test_sqlite_rolls_back_too(sqlite: Pool[sqlite3.Connection]) -> None:
+    with sqlite.connection() as conn:
+        conn.execute("INSERT INTO numbers VALUES (1)")
+        conn.commit()
+        conn.execute("INSERT INTO numbers VALUES (2)")
+    assert numbers(sqlite) == [1]
+    assert sqlite.stats().opened == 1
+
+
+def test_sqlite_through_a_fork(sqlite: Pool[sqlite3.Connection], fork: Fork) -> None:
+    """The parent's transaction, and its locks on the file, are left alone."""
+    with sqlite.connection() as conn:
+        conn.execute("INSERT INTO numbers VALUES (1)")
+
+        def child() -> str:
+            assert numbers(sqlite) == []
+            sqlite.release(conn)
+            sqlite.discard(conn)
+            gc.collect()
+            with sqlite.connection() as mine, pytest.raises(sqlite3.OperationalError) as caught:
+                mine.execute("INSERT INTO numbers VALUES (2)")
+            return str(caught.value)
+
+        assert in_quiet_child(child, fork) == "database is locked"
+        conn.commit()
+    assert numbers(sqlite) == [1]

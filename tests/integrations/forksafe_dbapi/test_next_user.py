@@ -1,0 +1,219 @@
+"""The next user of a connection finds no trace of the one before: real drivers, real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg2.errors
+import pytest
+
+from forksafe_dbapi import Pool
+from tests.integrations.forksafe_dbapi.conftest import Database
+from tests.support.sql import (
+    Onlooker,
+    ask,
+    make_pool,
+    new_session,
+    run,
+    session_id,
+    wait_for_the_end,
+)
+
+only_mariadb = pytest.mark.parametrize("database", ["pymysql", "mysqlclient"], indirect=True)
+only_psycopg2 = pytest.mark.parametrize("database", ["psycopg2"], indirect=True)
+
+# The same in both drivers' constants.
+MULTI_STATEMENTS = 1 << 16
+
+
+class Stop(BaseException):
+    """As SystemExit is, or a greenlet's."""
+
+
+def count(pool: Pool[Any]) -> int:
+    with pool.connection() as conn:
+        return int(ask(conn, "SELECT count(*) FROM numbers"))
+
+
+def replaces(pool: Pool[Any], session: int) -> bool:
+    """Whether the next user gets a new session in the only place."""
+    other = new_session(pool)
+    stats = pool.stats()
+    assert (stats.total, stats.available, stats.in_use) == (1, 1, 0)
+    return other != session
+
+
+def test_an_open_transaction_is_rolled_back(table: str, pool: Pool[Any]) -> None:
+    with pool.connection() as conn:
+        run(conn, "INSERT INTO numbers VALUES (1)")
+        session = session_id(conn)
+    assert count(pool) == 0
+    assert not replaces(pool, session)
+
+
+def test_what_was_committed_stays(table: str, pool: Pool[Any]) -> None:
+    with pool.connection() as conn:
+        run(conn, "INSERT INTO numbers VALUES (1)")
+        conn.commit()
+    pool.discard(pool.acquire())
+    assert count(pool) == 1
+
+
+def test_a_block_that_raises(table: str, pool: Pool[Any]) -> None:
+    session = new_session(pool)
+
+    def insert_and_raise(error: BaseException) -> None:
+        with pool.connection() as conn:
+            run(conn, "INSERT INTO numbers VALUES (1)")
+            raise error
+
+    with pytest.raises(ZeroDivisionError):
+        insert_and_raise(ZeroDivisionError())
+    assert count(pool) == 0
+    with pytest.raises(Exception, match=r"(?i)syntax"), pool.connection() as conn:
+        run(conn, "SELEKT")
+    assert not replaces(pool, session)
+    with pytest.raises(Stop):
+        insert_and_raise(Stop())
+    assert pool.stats().total == 0
+    assert count(pool) == 0
+    assert replaces(pool, session)
+
+
+def test_a_connection_that_the_user_has_closed(pool: Pool[Any]) -> None:
+    with pool.connection() as conn:
+        session = session_id(conn)
+        conn.close()
+    assert pool.stats().total == 0
+    assert replaces(pool, session)
+
+
+def test_a_session_that_was_killed_in_use(pool: Pool[Any], onlooker: Onlooker) -> None:
+    session = new_session(pool)
+    block = pool.connection()
+    conn = block.__enter__()
+    onlooker.kill(session)
+    with pytest.raises(Exception, match=r"(?i)terminat|gone away|lost|killed|closed"):
+        run(conn, "SELECT 1")
+    block.__exit__(None, None, None)
+    assert pool.stats().total == 0
+    assert replaces(pool, session)
+
+
+def test_a_transaction_that_was_killed(pool: Pool[Any], onlooker: Onlooker) -> None:
+    """It comes back before anybody has noticed."""
+    with pool.connection() as conn:
+        session = session_id(conn)
+        onlooker.kill(session)
+    assert pool.stats().total == 0
+    assert replaces(pool, session)
+
+
+def test_a_session_that_was_killed_while_it_was_idle(pool: Pool[Any], onlooker: Onlooker) -> None:
+    with pool.connection() as conn:
+        session = session_id(conn)
+    onlooker.kill(session)
+    wait_for_the_end(conn)
+    assert replaces(pool, session)
+    assert pool.stats().connect_errors == 0
+
+
+def test_a_session_that_lives_is_not_replaced(pool: Pool[Any]) -> None:
+    session = new_session(pool)
+    for _ in range(5):
+        assert not replaces(pool, session)
+    assert pool.stats().opened == 1
+
+
+@pytest.mark.parametrize("callback", ["check", "reset"])
+def test_what_a_callback_begins_is_rolled_back(
+    table: str, database: Database, callback: str
+) -> None:
+    def insert(conn: Any) -> None:
+        run(conn, "INSERT INTO numbers VALUES (1)")
+
+    def look(conn: Any) -> int:
+        return int(ask(conn, "SELECT count(*) FROM numbers"))
+
+    options: dict[str, Any] = {callback: insert, "max_size": 1, "check_after": 0}
+    with make_pool(database.driver, database.address, **options) as pool:
+        session = new_session(pool)
+        with pool.connection() as conn:
+            assert look(conn) == 0
+            conn.commit()
+        assert new_session(pool) == session
+
+
+@pytest.mark.parametrize("callback", ["check", "reset"])
+@pytest.mark.parametrize("refuse", [lambda conn: False, lambda conn: 1 / 0])
+def test_a_callback_that_refuses(
+    database: Database, callback: str, refuse: Callable[[Any], object]
+) -> None:
+    options: dict[str, Any] = {callback: refuse, "max_size": 1, "check_after": 0}
+    with make_pool(database.driver, database.address, **options) as pool:
+        session = new_session(pool)
+        assert new_session(pool) != session
+        assert pool.stats().total <= 1
+
+
+@only_psycopg2
+def test_a_transaction_that_psycopg2_does_not_know_of(table: str, pool: Pool[Any]) -> None:
+    """In autocommit mode its rollback() does nothing."""
+    with pool.connection() as conn:
+        session = session_id(conn)
+        conn.rollback()
+        conn.autocommit = True
+        run(conn, "BEGIN")
+        run(conn, "INSERT INTO numbers VALUES (1)")
+    assert conn.closed
+    assert count(pool) == 0
+    assert replaces(pool, session)
+
+
+@only_psycopg2
+def test_a_transaction_that_failed(pool: Pool[Any]) -> None:
+    with pool.connection() as conn:
+        session = session_id(conn)
+        with pytest.raises(psycopg2.errors.DivisionByZero):
+            run(conn, "SELECT 1 / 0")
+    assert not replaces(pool, session)
+
+
+@only_mariadb
+def test_a_transaction_of_autocommit_mode(table: str, pool: Pool[Any]) -> None:
+    with pool.connection() as conn:
+        session = session_id(conn)
+        conn.autocommit(True)
+        run(conn, "BEGIN")
+        run(conn, "INSERT INTO numbers VALUES (1)")
+    assert count(pool) == 0
+    assert not replaces(pool, session)
+
+
+@pytest.mark.filterwarnings("ignore:Previous unbuffered result was left incomplete")
+@pytest.mark.parametrize("rows", [10, 20000])
+@only_mariadb
+def test_rows_that_nobody_read(database: Database, pool: Pool[Any], rows: int) -> None:
+    with pool.connection() as conn:
+        cursor = conn.cursor(database.cursors().SSCursor)
+        cursor.execute(f"SELECT seq, repeat('x', 1000) FROM seq_1_to_{rows}")  # noqa: S608
+        assert cursor.fetchone()[0] == 1
+    for answer in range(3):
+        with pool.connection() as conn:
+            assert ask(conn, f"SELECT {answer}") == answer
+    assert pool.stats().total == 1
+
+
+@only_mariadb
+def test_results_that_nobody_read(database: Database) -> None:
+    two_results = "SELECT 1; SELECT 2"
+    with Pool(lambda: database.connect(client_flag=MULTI_STATEMENTS), max_size=1) as pool:
+        with pool.connection() as conn:
+            cursor = conn.cursor()
+            cursor.execute(two_results)
+        for answer in range(3, 6):
+            with pool.connection() as conn:
+                assert ask(conn, f"SELECT {answer}") == answer
+        assert pool.stats().total == 1
+        del cursor  # held until now: to free it reads what is left
