@@ -5,21 +5,25 @@ BIN := $(VENV)/bin
 ARGS ?=
 OLDEST_REDIS := 5.0.0
 
-.PHONY: demo test check clean
+.PHONY: demo test torture check clean
 
 # Workers that answer over one connection shared through the fork, and over forksafe_pool.
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo $(ARGS)
 
 # The whole suite; then what concerns redis-py again, with the oldest version that is supported.
-test: $(VENV)/.redis-py
+test: $(VENV)/.yardsticks
 	$(BIN)/python -m pytest -n auto $(ARGS)
 	PYTHONPATH=$(CURDIR)/$(VENV)/redis-$(OLDEST_REDIS) \
 		$(BIN)/python -m pytest -n auto tests/integrations/forksafe_redis tests/forks
 
+# Every driver, every way to fork, every misdeed, ours beside its peers: docs/torture.md. 20 minutes.
+torture: $(VENV)/.installed
+	$(BIN)/python -m tests.torture $(ARGS)
+
 # Lint, format, types, a wheel whose every module imports away from here, and branch coverage: of the
 # tests' own processes, and without the storms of forks, in which coverage's own locks may hang a child.
-check: $(VENV)/.redis-py
+check: $(VENV)/.yardsticks
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -39,8 +43,9 @@ $(VENV)/.installed: pyproject.toml
 	fi
 	touch $@
 
-# redis-py's own tests, of the newest version and of the oldest, and the oldest itself.
-$(VENV)/.redis-py: $(VENV)/.installed
+# redis-py's own tests, of the newest version and of the oldest, and the oldest itself; SQLAlchemy's
+# own tests.
+$(VENV)/.yardsticks: $(VENV)/.installed
 	newest=$$($(BIN)/python -c "import redis; print(redis.__version__)"); \
 	for version in $$newest $(OLDEST_REDIS); do \
 		$(BIN)/python -m pip download --quiet --no-deps --no-binary redis \
@@ -49,4 +54,8 @@ $(VENV)/.redis-py: $(VENV)/.installed
 	done
 	$(BIN)/python -m pip install --quiet --upgrade --target $(VENV)/redis-$(OLDEST_REDIS) \
 		--no-deps redis==$(OLDEST_REDIS) async-timeout
+	version=$$($(BIN)/python -c "import sqlalchemy; print(sqlalchemy.__version__)"); \
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary sqlalchemy \
+		--dest $(VENV)/sqlalchemy sqlalchemy==$$version && \
+	tar -xzf $(VENV)/sqlalchemy/sqlalchemy-$$version.tar.gz -C $(VENV)/sqlalchemy
 	touch $@

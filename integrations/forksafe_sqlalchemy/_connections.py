@@ -1,0 +1,108 @@
+"""SQLAlchemy's record and its fairy, which know the process that made them.
+
+A record holds a connection of the driver's and belongs to the pool. A fairy holds what is in use,
+and belongs to the user: an ``engine.connect()``, a ``Session``.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord
+
+from forksafe_pool import _process
+
+if TYPE_CHECKING:
+    from forksafe_sqlalchemy._pool import QueuePool
+
+_fairy_ref: Any = _ConnectionRecord.__dict__["fairy_ref"]
+
+
+class Record(_ConnectionRecord):
+    """A place of the pool's. In a child it is in nobody's hands."""
+
+    def __init__(self, pool: QueuePool) -> None:
+        self.alive = _process.sentinel()
+        self._queue_pool = pool
+        super().__init__(pool, connect=False)
+
+    @property
+    def fairy_ref(self) -> weakref.ref[_ConnectionFairy] | None:
+        """What SQLAlchemy asks before it resets a connection and gives it back."""
+        if not self.alive[0]:
+            self._queue_pool._pool._checkpid()  # a child has it severed, at the latest
+            return None
+        found: weakref.ref[_ConnectionFairy] | None = _fairy_ref.__get__(self)
+        return found
+
+    @fairy_ref.setter
+    def fairy_ref(self, value: weakref.ref[_ConnectionFairy] | None) -> None:
+        _fairy_ref.__set__(self, value)
+
+
+class Fairy(_ConnectionFairy):
+    """What the user holds. In a child nothing can be done with it but to let go of it."""
+
+    __slots__ = ()
+
+    _pool: QueuePool
+    alive: _process.Sentinel
+    #: Whether a child has tried to use it.
+    used = False
+
+    @staticmethod
+    def of(fairy: Any) -> PoolProxiedConnection:
+        """SQLAlchemy makes fairies of its own class alone: one of them, as a `Fairy`."""
+        record = fairy._connection_record
+        fairy.alive = _process.sentinel() if record is None else record.alive
+        fairy.__class__ = Fairy
+        return fairy  # type: ignore[no-any-return]
+
+    def _is_ours(self) -> bool:
+        """Whether this process made it. Where not, it is severed."""
+        if self.alive[0]:
+            return True
+        self._pool._pool._checkpid()
+        return False
+
+    def _let_go(self) -> None:
+        self.dbapi_connection = None  # type: ignore[assignment]
+        self._connection_record = None
+
+    @property
+    def is_valid(self) -> bool:
+        """SQLAlchemy rolls back nothing that is invalid; and it replaces, after an error that
+        shows it to be lost, nothing that is invalid already."""
+        return (self._is_ours() or self.used) and super().is_valid
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        self.used = not self._is_ours()
+        return super().cursor(*args, **kwargs)
+
+    def __getattr__(self, key: str) -> Any:
+        self.used = not self._is_ours()
+        return super().__getattr__(key)
+
+    def rollback(self) -> None:
+        """The driver's."""
+        if self._is_ours():
+            self.dbapi_connection.rollback()
+
+    def _checkin(self, transaction_was_reset: bool = False) -> None:
+        if self._is_ours():
+            super()._checkin(transaction_was_reset)
+        else:
+            self._let_go()
+
+    def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
+        if self._is_ours():
+            super().invalidate(e, soft)
+        else:
+            self._let_go()
+
+    def detach(self) -> None:
+        if self._is_ours() and not self.is_detached:
+            super().detach()
+            self._pool._pool.watch_over(self)

@@ -1,0 +1,128 @@
+"""The `forksafe_pool.Pool` inside SQLAlchemy's."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from forksafe_pool import Pool
+from forksafe_pool._driver import Driver
+from forksafe_pool._ledger import Ledger
+from forksafe_pool._sever import DeadEnd, find_descriptor
+from forksafe_sqlalchemy._connections import Record
+
+
+class RecordDriver(Driver[Record]):
+    """Closes as SQLAlchemy does, and frees what was severed without a word to its listeners."""
+
+    def close(self, record: Record) -> None:
+        record.close()
+
+    def sever(self, record: Record, dead_end: DeadEnd) -> bool:
+        record.starttime = 0  # so old that its loss says nothing about younger ones
+        return super().sever(record, dead_end)
+
+    def close_severed(self, record: Record) -> None:
+        conn, record.dbapi_connection = record.dbapi_connection, None
+        if conn is not None:
+            with contextlib.suppress(Exception):
+                conn.close()
+
+    def free_severed(self, record: Record) -> None:
+        # psycopg frees another process's connection, its descriptor included, only where it is
+        # closed; to close it takes no lock.
+        if type(record.dbapi_connection).__module__.partition(".")[0] == "psycopg":
+            self.close_severed(record)
+
+
+class Records(Pool[Record]):
+    """Holds SQLAlchemy's records, each of which holds a connection of the driver's.
+
+    SQLAlchemy asks it what it asks its queue. What is idle is not checked or closed here:
+    SQLAlchemy does that itself (``pool_pre_ping``, ``pool_recycle``).
+    """
+
+    _driver_class = RecordDriver
+
+    def __init__(
+        self,
+        make: Callable[[], Record],
+        connect: Callable[[Record], object],
+        *,
+        pool_size: int,
+        max_overflow: int,
+        use_lifo: bool,
+        timeout: float | None,
+        name: str | None,
+    ) -> None:
+        self.maxsize = pool_size
+        self.use_lifo = use_lifo
+        unlimited = pool_size == 0 or max_overflow < 0
+        super().__init__(
+            make,
+            # Only when the pool holds it: a fork meanwhile has it to sever.
+            configure=connect,
+            max_size=sys.maxsize if unlimited else pool_size + max_overflow,
+            timeout=timeout,
+            max_lifetime=None,
+            max_idle=None,
+            check_after=float("inf"),
+            fileno=_descriptor,
+            name=name,
+        )
+
+    def release(self, record: Record) -> None:
+        """Give a record back; one that is more than ``pool_size`` idle ones is closed."""
+        super().release(record)
+        ledger = self._checkpid()
+        if 0 < self.maxsize < len(ledger.available):
+            with contextlib.suppress(IndexError):
+                self._retire(ledger, ledger.available.pop())
+        elif not self.use_lifo:
+            ledger.available.rotate()  # the next one is taken from the right
+
+    def close(self, timeout: float | None = 5.0) -> bool:
+        """Close what is idle. Unlike other pools an engine's may be used again."""
+        ledger = self._checkpid()
+        self._free_severed(ledger)
+        self._close_idle(ledger)
+        return ledger.size == 0
+
+    def watch_over(self, detached: Any) -> None:
+        """Sever in a child what was taken from the pool for good, too, while it is there."""
+        ledger = self._checkpid()
+        record = self._driver.connect()
+        record.dbapi_connection = detached.dbapi_connection
+        ledger.roster[id(record)] = record
+        weakref.finalize(detached, _forget, ledger, id(record)).atexit = False
+
+    def __del__(self) -> None:
+        # As with SQLAlchemy, the driver closes what is dropped.
+        if hasattr(self, "_ledger"):
+            self._free_severed(self._checkpid())
+
+    # -- as of a queue ------------------------------------------------------------------------
+
+    @property
+    def queue(self) -> deque[Record | None]:
+        return deque(place.conn for place in tuple(self._checkpid().available))
+
+    def qsize(self) -> int:
+        return len(self._checkpid().available)
+
+    def empty(self) -> bool:
+        return self.qsize() == 0
+
+
+def _descriptor(record: Record) -> int:
+    conn = record.dbapi_connection
+    return -1 if conn is None else find_descriptor(conn)
+
+
+def _forget(ledger: Ledger[Record], key: int) -> None:
+    if ledger.alive[0]:  # in a child it is still to be severed
+        ledger.roster.pop(key, None)

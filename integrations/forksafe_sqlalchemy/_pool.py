@@ -1,0 +1,122 @@
+"""Drop-in for SQLAlchemy's pool: its class outside, a `forksafe_pool.Pool` inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy.pool
+from sqlalchemy import exc
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from forksafe_pool import PoolTimeout, _making
+from forksafe_sqlalchemy import _first_connect
+from forksafe_sqlalchemy._connections import Fairy, Record
+from forksafe_sqlalchemy._inner import Records
+
+
+class QueuePool(sqlalchemy.pool.QueuePool):
+    """SQLAlchemy's ``QueuePool``, safe under fork: ``create_engine(url, poolclass=QueuePool)``.
+
+    Takes what SQLAlchemy's takes, fires its events, raises its errors, and serves those who wait
+    in the order of their arrival. A fork leaves the child with an empty pool and the parent with
+    all that it had. What the child inherited it may close, roll back or drop, of which nobody
+    hears. To use it raises the driver's ``OperationalError`` of a lost connection, once: as after
+    any such error, the ``Connection`` or ``Session`` then goes on with a connection of its own.
+
+    Parameters:
+        creator, kw: SQLAlchemy's, which `create_engine` gives.
+        pool_size: how many connections are kept open when they are not in use. 0: any number.
+        max_overflow: how many more may be open when all of these are in use. -1: any number.
+        timeout: seconds to wait for a connection, by default 30. None: for ever.
+        use_lifo: whether the connection that came back last is used first, instead of the one
+            that has been idle the longest.
+
+    Raises:
+        TypeError, ValueError: ``timeout`` is not a number of seconds.
+    """
+
+    # Where SQLAlchemy's users have set its levels and handlers.
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.QueuePool"
+
+    _pool: Records  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        creator: Any,
+        pool_size: int = 5,
+        max_overflow: int = 10,
+        timeout: float | None = 30.0,
+        use_lifo: bool = False,
+        **kw: Any,
+    ) -> None:
+        super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, **kw)  # type: ignore[arg-type]
+        self._pool = Records(
+            lambda: Record(self),
+            self._connect,
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            use_lifo=use_lifo,
+            timeout=timeout,
+            name=self._orig_logging_name,
+        )
+
+    def _should_wrap_creator(self, creator: Any) -> Callable[[ConnectionPoolEntry], Any]:
+        create = super()._should_wrap_creator(creator)
+
+        def create_watched(record: ConnectionPoolEntry) -> Any:
+            def connect() -> None:
+                # From here on a child severs it.
+                record.dbapi_connection = create(record)  # type: ignore[misc]
+
+            _making.watched(self._pool._checkpid().making, connect)
+            return record.dbapi_connection
+
+        return create_watched
+
+    def _connect(self, record: Record) -> None:
+        self._renew_first_connect()
+        record.get_connection()
+
+    def _renew_first_connect(self) -> None:
+        _first_connect.renew(self.dispatch, self._pool._checkpid())
+
+    def connect(self) -> PoolProxiedConnection:
+        """A connection of the driver's, in what returns it when it is closed.
+
+        Raises:
+            sqlalchemy.exc.TimeoutError: none became available in time.
+        """
+        return Fairy.of(super().connect())
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        try:
+            return self._pool.acquire()
+        except PoolTimeout as error:
+            raise exc.TimeoutError(
+                f"QueuePool limit of size {self.size()} overflow {self.overflow()} reached, "
+                f"connection timed out, timeout {self._timeout:0.2f}",
+                code="3o7r",
+            ) from error
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        self._pool.release(record)  # type: ignore[arg-type]
+
+    def dispose(self) -> None:
+        """Close the connections that are not in use. The pool stays usable."""
+        self._pool.close(0)
+        self.logger.info("Pool disposed. %s", self.status())
+
+    def recreate(self) -> QueuePool:
+        """A new pool with the settings and the listeners of this one."""
+        self._renew_first_connect()
+        return super().recreate()  # type: ignore[return-value]
+
+    @property
+    def _overflow(self) -> int:
+        """How many connections are open, counted from ``-pool_size`` as SQLAlchemy does."""
+        return self._pool._checkpid().size - self._pool.maxsize
+
+    @_overflow.setter
+    def _overflow(self, value: int) -> None:
+        """SQLAlchemy's own constructor sets it."""

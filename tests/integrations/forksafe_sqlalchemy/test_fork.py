@@ -1,0 +1,351 @@
+"""An engine that was used before the fork: real forks, real drivers, real servers."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from forksafe_sqlalchemy import QueuePool
+from tests.integrations.forksafe_sqlalchemy.work import Work, new_session, session_id
+from tests.support.forks import in_child, open_sockets
+from tests.support.quiet import LIMIT, in_quiet_child
+
+Fork = Callable[[], int]
+
+
+def test_the_child_has_sessions_of_its_own(engine: Engine, fork: Fork) -> None:
+    work = Work(engine)
+
+    def child() -> tuple[set[int], set[str]]:
+        with engine.connect() as one, engine.connect() as other:
+            mine = {session_id(one), session_id(other)}
+        assert mine == {new_session(engine), new_session(engine)}
+        return mine & work.sessions, open_sockets() & work.sockets
+
+    assert in_quiet_child(child, fork) == (set(), set())
+    work.finish(engine)
+
+
+def test_a_pool_that_is_exhausted_in_the_parent(engine: Engine, fork: Fork) -> None:
+    with engine.connect() as one, engine.connect() as other:
+        theirs = {session_id(one), session_id(other)}
+
+        def child() -> bool:
+            with engine.connect() as mine, engine.connect() as also_mine:
+                return {session_id(mine), session_id(also_mine)}.isdisjoint(theirs)
+
+        assert in_quiet_child(child, fork)
+        assert {session_id(one), session_id(other)} == theirs
+
+
+def close(engine: Engine, work: Work) -> None:
+    work.connection.close()
+    assert work.connection.closed
+
+
+def roll_back(engine: Engine, work: Work) -> None:
+    work.connection.rollback()
+
+
+def close_the_fairy(engine: Engine, work: Work) -> None:
+    fairy = work.connection.connection
+    fairy.rollback()
+    fairy.close()
+
+
+def invalidate(engine: Engine, work: Work) -> None:
+    work.connection.connection.invalidate()
+
+
+def detach(engine: Engine, work: Work) -> None:
+    work.connection.detach()
+    work.connection.close()
+
+
+def drop(engine: Engine, work: Work) -> None:
+    del work.connection
+    gc.collect()
+
+
+def dispose(engine: Engine, work: Work) -> None:
+    engine.dispose()
+    gc.collect()
+
+
+def replace(engine: Engine, work: Work) -> None:
+    engine.dispose(close=False)
+    gc.collect()
+
+
+def nothing(engine: Engine, work: Work) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "action",
+    [close, roll_back, close_the_fairy, invalidate, detach, drop, dispose, replace, nothing],
+    ids=lambda action: action.__name__,
+)
+def test_what_the_child_does_with_what_it_inherited(
+    engine: Engine, fork: Fork, action: Callable[[Engine, Work], None]
+) -> None:
+    """The first thing that the child does, and after it has used the engine."""
+    work = Work(engine)
+
+    def child_acts_first() -> tuple[bool, set[str]]:
+        action(engine, work)
+        return new_session(engine) in work.sessions, open_sockets() & work.sockets
+
+    def child_acts_later() -> tuple[bool, set[str]]:
+        with engine.connect() as mine:
+            theirs = session_id(mine) in work.sessions
+            action(engine, work)
+        return theirs, open_sockets() & work.sockets
+
+    for child in (child_acts_first, child_acts_later):
+        assert in_quiet_child(child, fork) == (False, set())
+    work.finish(engine)
+
+
+def test_a_block_that_the_child_leaves(engine: Engine, fork: Fork) -> None:
+    work = Work(engine)
+    savepoint = work.connection.begin_nested()
+
+    class Leave(Exception):
+        pass
+
+    def child() -> int:
+        with pytest.raises(Leave), work.connection, savepoint:
+            raise Leave
+        return new_session(engine)
+
+    assert in_quiet_child(child, fork) not in work.sessions
+    work.finish(engine)
+
+
+def test_who_uses_an_inherited_connection_hears_of_it_and_may_go_on(
+    engine: Engine, fork: Fork
+) -> None:
+    work = Work(engine)
+
+    def child() -> tuple[bool, int]:
+        kept = engine.connect()
+        mine = session_id(kept)
+        with pytest.raises(OperationalError) as caught:
+            session_id(work.connection)
+        assert caught.value.connection_invalidated
+        work.connection.rollback()
+        assert session_id(work.connection) not in work.sessions
+        kept.close()
+        work.connection.close()
+        # The loss says nothing about the connections that the child has made.
+        return mine in (new_session(engine), new_session(engine)), len(
+            open_sockets() & work.sockets
+        )
+
+    assert in_quiet_child(child, fork) == (True, 0)
+    work.finish(engine)
+
+
+def test_a_commit_of_the_parent_s_transaction_fails(engine: Engine, fork: Fork) -> None:
+    work = Work(engine)
+
+    def child() -> None:
+        with pytest.raises(OperationalError):
+            work.connection.commit()
+        work.connection.close()
+
+    in_quiet_child(child, fork)
+    work.finish(engine)
+
+
+def test_an_inherited_orm_session(engine: Engine, fork: Fork) -> None:
+    with Session(engine) as session:
+        theirs = session_id(session.connection())
+
+        def child() -> int:
+            session.rollback()
+            mine = session_id(session.connection())
+            session.close()
+            return mine
+
+        assert in_quiet_child(child, fork) != theirs
+        assert session_id(session.connection()) == theirs
+
+
+def test_a_connection_in_the_hands_of_another_thread(engine: Engine, fork: Fork) -> None:
+    """In the child the thread's variables are freed, and with them all that refers to it."""
+    holding, proceed = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def hold() -> None:
+        detached = engine.connect()
+        detached.detach()
+        other = session_id(detached)
+        work = Work(engine)
+        holding.set()
+        assert proceed.wait(LIMIT)
+        assert session_id(detached) == other
+        detached.close()
+        work.finish(engine)
+        done.append("undisturbed")
+
+    before = open_sockets()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holding.wait(LIMIT)
+    sockets = open_sockets() - before
+    assert len(sockets) == 3
+
+    def child() -> set[str]:
+        new_session(engine)
+        return open_sockets() & sockets
+
+    try:
+        assert in_quiet_child(child, fork) == set()
+    finally:
+        proceed.set()
+        thread.join(LIMIT)
+    assert done == ["undisturbed"]
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_connection_that_the_parent_detached(engine: Engine, fork: Fork, closes: bool) -> None:
+    before = open_sockets()
+    connection = engine.connect()
+    connection.detach()
+    theirs = session_id(connection)
+    sockets = open_sockets() - before
+
+    def child() -> set[str]:
+        nonlocal connection
+        if closes:
+            connection.close()
+        del connection
+        gc.collect()
+        new_session(engine)
+        return open_sockets() & sockets
+
+    assert in_quiet_child(child, fork) == set()
+    assert session_id(connection) == theirs
+    connection.close()
+
+
+def test_a_child_s_child(engine: Engine, fork: Fork) -> None:
+    work = Work(engine)
+
+    def child() -> list[int]:
+        engine.pool.status()  # after a C-level fork, the first use severs
+        here = Work(engine)
+
+        def grandchild() -> tuple[int, set[str]]:
+            here.connection.close()
+            work.connection.close()
+            return new_session(engine), open_sockets() & (here.sockets | work.sockets)
+
+        theirs, sockets = in_child(grandchild, fork, LIMIT)
+        assert not sockets
+        here.finish(engine)
+        return [theirs, *here.sessions]
+
+    assert not set(in_child(child, fork, LIMIT)) & work.sessions
+    work.finish(engine)
+
+
+def test_a_child_s_child_where_the_child_used_nothing(engine: Engine, fork: Fork) -> None:
+    work = Work(engine)
+
+    def child() -> Any:
+        def grandchild() -> tuple[int, set[str]]:
+            return new_session(engine), open_sockets() & work.sockets
+
+        return in_child(grandchild, fork, LIMIT)
+
+    mine, sockets = in_child(child, fork, LIMIT)
+    assert mine not in work.sessions
+    assert not sockets
+    work.finish(engine)
+
+
+def test_no_event_tells_of_the_parent_s_connections(engine: Engine, fork: Fork) -> None:
+    work = Work(engine)
+    told: list[str] = []
+    for name in (
+        *("connect", "checkout", "checkin", "reset", "close", "close_detached", "detach"),
+        *("invalidate", "soft_invalidate"),
+    ):
+        event.listen(engine, name, lambda *_, name=name: told.append(name))
+
+    def child() -> list[str]:
+        assert isinstance(engine.pool, QueuePool)
+        assert (engine.pool.checkedin(), engine.pool.checkedout()) == (0, 0)
+        work.connection.close()
+        gc.collect()
+        assert told == []
+        new_session(engine)
+        return told
+
+    assert in_quiet_child(child, fork) == ["connect", "checkout", "reset", "checkin"]
+    work.finish(engine)
+
+
+def test_two_engines(url: str, engine: Engine, fork: Fork) -> None:
+    other = create_engine(url, poolclass=QueuePool)
+    works = [Work(engine), Work(other)]
+    theirs = works[0].sessions | works[1].sessions
+
+    def child() -> bool:
+        return {new_session(engine), new_session(other)}.isdisjoint(theirs)
+
+    assert in_quiet_child(child, fork)
+    for work, pool in zip(works, (engine, other), strict=True):
+        work.finish(pool)
+    other.dispose()
+
+
+def test_a_connection_that_reconnected(engine: Engine, fork: Fork) -> None:
+    """A record has a new socket after `invalidate`: it is that one which is cut off."""
+    before = open_sockets()
+    connection: Connection = engine.connect()
+    connection.invalidate()
+    theirs = session_id(connection)
+    sockets = open_sockets() - before
+    assert len(sockets) == 1
+
+    def child() -> tuple[bool, set[str]]:
+        return new_session(engine) == theirs, open_sockets() & sockets
+
+    assert in_quiet_child(child, fork) == (False, set())
+    assert session_id(connection) == theirs
+    connection.execute(text("SELECT 1"))
+    connection.close()
+
+
+def test_a_driver_that_shows_no_socket(sqlite: Engine, fork: Fork) -> None:
+    """Its connections are not closed in a child: SQLite's would undo the parent's transaction."""
+    with sqlite.begin() as connection:
+        connection.execute(text("CREATE TABLE t (words TEXT)"))
+    connection = sqlite.connect()
+    connection.execute(text("PRAGMA cache_size = 1"))  # what does not fit goes to the file
+    connection.exec_driver_sql("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 100)
+
+    def child() -> object:
+        connection.close()
+        sqlite.dispose()
+        gc.collect()
+        with sqlite.connect() as mine:
+            return mine.scalar(text("SELECT 42"))
+
+    assert in_quiet_child(child, fork) == 42
+    connection.commit()
+    connection.close()
+    with sqlite.connect() as again:
+        assert again.scalar(text("SELECT count(*) FROM t")) == 100
+        assert again.scalar(text("PRAGMA integrity_check")) == "ok"
