@@ -1,0 +1,41 @@
+"""The worker whose work horses close their pools."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+import rq
+
+import forksafe_pool
+
+logger = logging.getLogger("forksafe_rq")
+
+# Seconds for all pools together: what forksafe_gunicorn takes as well.
+_CLOSE_WITHIN = 1.0
+
+
+class Worker(rq.Worker):
+    """``rq.Worker``, whose work horses close their pools when their job is done.
+
+    RQ has stored the job's result and called its callbacks by then. A connection that a thread of
+    the job still has in use is waited for, a second for all pools together.
+    """
+
+    # RQ 3 passes a parameter more than RQ 2.
+    def perform_job(self, *args: Any, **kwargs: Any) -> bool:
+        """Do the job, then close the pools; called in the work horse."""
+        try:
+            return super().perform_job(*args, **kwargs)
+        finally:
+            self._close_pools()
+
+    def _close_pools(self) -> None:
+        try:
+            # A worker that does its jobs itself goes on with its pools.
+            if self.is_horse:
+                forksafe_pool.close_pools(_CLOSE_WITHIN, logger.warning)
+        except Exception:
+            with contextlib.suppress(Exception):
+                logger.exception("the pools could not be closed, the worker goes on")
