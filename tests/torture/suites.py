@@ -1,0 +1,43 @@
+"""What forks by itself, and what watches the wire, is tortured by tests of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from tests.support.programs import ROOT
+
+SUITES = {
+    "gunicorn: sync, gthread, gevent; kill, HUP, USR2": (
+        "tests/integrations/forksafe_gunicorn/test_sharing.py"
+    ),
+    "gunicorn's dirty workers": "tests/integrations/forksafe_gunicorn/test_dirty_workers.py",
+    "uWSGI: default, threads, hooks, lazy": "tests/integrations/forksafe_uwsgi",
+    "Celery, prefork": "tests/integrations/forksafe_celery",
+    "RQ, a fork for each job": "tests/integrations/forksafe_rq",
+    "multiprocessing: fork, forkserver, spawn": "tests/forks/test_multiprocessing.py",
+    "300 forks under 8 busy threads": "tests/forks/test_storm.py",
+    "not one byte on the wire": "tests/servers",
+}
+
+
+def run(path: str) -> dict[str, int]:
+    """How many tests there were, and how many of them failed or were skipped."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "results.xml")
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-n", "auto", f"--junitxml={file}", path],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        suite = ElementTree.parse(file).getroot()[0]  # noqa: S314 - pytest's own
+    counts = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+    return {
+        "tests": counts["tests"],
+        "failed": counts["failures"] + counts["errors"],
+        "skipped": counts["skipped"],
+    }
