@@ -12,17 +12,17 @@ C = TypeVar("C")
 
 
 class Lease(Generic[C]):
-    """What `Pool.connection` returns."""
+    """What `Pool.connection` returns, and fills in: an ``__init__`` would take longer."""
 
     __slots__ = ("_conn", "_pool", "_timeout")
 
-    def __init__(self, pool: Pool[C], timeout: float | None) -> None:
-        self._pool = pool
-        self._timeout = timeout
+    _conn: C
+    _pool: Pool[C]
+    _timeout: float | None
 
     def __enter__(self) -> C:
-        self._conn = self._pool.acquire(self._timeout)
-        return self._conn
+        self._conn = conn = self._pool.acquire(self._timeout)
+        return conn
 
     def __exit__(
         self,

@@ -8,6 +8,10 @@ Two rules keep the fast path free of locks. A deque's and a dict's single operat
 and who *adds* looks afterwards, while who *waits* queues first: `Pool.release` puts a connection
 into `available` and then looks at `waiters`, a waiter enters `waiters` and then looks at
 `available`. One of the two always sees the other.
+
+A picture of a deque or a dict is taken by ``list()``, which is one more such operation. ``tuple()``
+is none: up to CPython 3.11 it may set off the garbage collector, and with it a finalizer that
+releases a connection, in the middle.
 """
 
 from __future__ import annotations
@@ -29,9 +33,20 @@ C = TypeVar("C")
 class Place(Generic[C]):
     """One of the pool's ``max_size`` places: what it holds, and since when."""
 
-    __slots__ = ("_ledger", "_taken", "conn", "expires_at", "fresh_until", "idle_since", "uses")
+    __slots__ = (
+        "_ledger",
+        "_taken",
+        "conn",
+        "expires_at",
+        "fresh_until",
+        "idle_since",
+        "key",
+        "uses",
+    )
 
     conn: C | None
+    #: Its id().
+    key: int
     #: time.monotonic() seconds.
     expires_at: float
     idle_since: float
@@ -57,6 +72,7 @@ class Place(Generic[C]):
         if ledger is not None:
             ledger.roster[id(conn)] = conn
         self.conn = conn
+        self.key = id(conn)
 
     def let_go(self) -> C | None:
         """Forget the connection; the place stays taken."""
@@ -192,7 +208,7 @@ class Ledger(Generic[C]):
         if self.waiters:
             self.serve()
         if self.size == 0 and self.alive[0]:
-            for closer in tuple(self.closers):
+            for closer in list(self.closers):
                 _wake(closer)
 
     def note_error(self, error: BaseException) -> None:

@@ -42,7 +42,7 @@ def sockets(threads: Iterable[int]) -> list[socket.socket]:
     # refer to memory that is freed, or that the stack of a new thread covers.
     current = sys._current_frames()
     found: list[socket.socket] = []
-    for ident in tuple(threads):
+    for ident in list(threads):
         frame = current.get(ident)
         held: list[socket.socket] = []
         while frame is not None and frame.f_code is not watched.__code__:

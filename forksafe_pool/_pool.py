@@ -109,6 +109,7 @@ class Pool(Generic[C]):
             self.name, connect, check, configure, reset, close, fileno
         )
         self._resets = self._driver.has_reset
+        self._lease_class = type(self)._lease_class  # CPython finds it faster here
         self._closed = False
         self._ledger: Ledger[C] = Ledger(self.max_size)
         register(self)
@@ -137,16 +138,16 @@ class Pool(Generic[C]):
         with DeadEnd() as dead_end:
             ancestor = ledger.ancestor
             while ancestor is not None:
-                for made in tuple(ancestor.making.values()):
+                for made in list(ancestor.making.values()):
                     if made is not None:
                         ancestor.roster.setdefault(id(made), made)  # type: ignore[arg-type]
-                idle = {id(place.conn) for place in tuple(ancestor.available)}
-                for key, conn in tuple(ancestor.roster.items()):
+                idle = {id(place.conn) for place in list(ancestor.available)}
+                for conn in list(ancestor.roster.values()):
                     if self._cut_off(conn, dead_end):
-                        freed = ledger.severed_idle if key in idle else ledger.severed_in_use
+                        freed = ledger.severed_idle if id(conn) in idle else ledger.severed_in_use
                         freed.append(conn)
                     # Only now: a further fork in the middle of this finds what is left.
-                    ancestor.roster.pop(key, None)
+                    ancestor.roster.pop(id(conn), None)
                     ledger.severed += 1
                 for sock in ancestor.half_made:
                     sever(sock, find_descriptor, dead_end)
@@ -174,7 +175,9 @@ class Pool(Generic[C]):
             PoolClosed: the pool is closed, or was closed meanwhile.
             Exception: what ``connect`` or ``configure`` raised.
         """
-        ledger = self._checkpid()
+        ledger = self._ledger
+        if not ledger.alive[0]:  # as _checkpid() asks: a call would cost a tenth of all this
+            ledger = self._checkpid()
         if not ledger.waiters:
             try:
                 place = ledger.available.pop()
@@ -183,9 +186,8 @@ class Pool(Generic[C]):
             else:
                 if monotonic() < place.fresh_until:
                     place.uses += 1
-                    conn = place.conn
-                    ledger.in_use[id(conn)] = place
-                    return conn  # type: ignore[return-value]
+                    ledger.in_use[place.key] = place
+                    return place.conn  # type: ignore[return-value]
                 return self._lend(ledger, place)
         return self._acquire_slowly(ledger, timeout)
 
@@ -274,7 +276,7 @@ class Pool(Generic[C]):
             self._close_held(ledger, place)
             return self.acquire()
         place.uses += 1
-        ledger.in_use[id(conn)] = place
+        ledger.in_use[place.key] = place
         return conn
 
     def _open(self, ledger: Ledger[C], place: Place[C]) -> C:
@@ -318,7 +320,9 @@ class Pool(Generic[C]):
         What this process does not hold (it was acquired before a fork, from another pool, or
         released already) is ignored, and counted in ``stats().foreign_releases``.
         """
-        ledger = self._checkpid()
+        ledger = self._ledger
+        if not ledger.alive[0]:  # as in acquire()
+            ledger = self._checkpid()
         place = ledger.in_use.pop(id(conn), None)
         if place is None:
             self._ignore(ledger, conn)
@@ -405,7 +409,10 @@ class Pool(Generic[C]):
         ``GreenletExit``, ``KeyboardInterrupt``) may have been cut off in the middle of a reply:
         its connection is closed, not reused.
         """
-        return self._lease_class(self, timeout)
+        lease = self._lease_class()
+        lease._pool = self
+        lease._timeout = timeout
+        return lease
 
     def fill(self) -> None:
         """Connect until the process has `min_size` connections. Call it in a worker, not before
@@ -463,8 +470,8 @@ class Pool(Generic[C]):
     def stats(self) -> PoolStats:
         """This process's numbers."""
         ledger = self._checkpid()
-        available = tuple(ledger.available)
-        in_use = tuple(ledger.in_use.values())
+        available = list(ledger.available)
+        in_use = list(ledger.in_use.values())
         live = sum(place.uses for place in available + in_use)
         return PoolStats(
             name=self.name,

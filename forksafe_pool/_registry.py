@@ -26,7 +26,7 @@ def register(pool: Pool[Any]) -> None:
 
 
 def _living() -> list[Pool[Any]]:
-    found = (reference() for reference in tuple(_pools.values()))
+    found = (reference() for reference in list(_pools.values()))
     return [pool for pool in found if pool is not None]
 
 

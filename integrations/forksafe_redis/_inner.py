@@ -103,7 +103,7 @@ class Connections(Pool[Any]):
     def for_each_idle(self, function: Callable[[Any], object]) -> None:
         """Call ``function`` with each available connection, while nobody else can have it."""
         ledger = self._checkpid()
-        for place in tuple(ledger.available):
+        for place in list(ledger.available):
             try:
                 ledger.available.remove(place)
             except ValueError:  # somebody has acquired it

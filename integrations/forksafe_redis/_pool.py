@@ -258,11 +258,11 @@ class ConnectionPool(redis.ConnectionPool):
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]
-        return [place.conn for place in tuple(self._pool._checkpid().available)]
+        return [place.conn for place in list(self._pool._checkpid().available)]
 
     @property
     def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
-        return {place.conn for place in tuple(self._pool._checkpid().in_use.values())}
+        return {place.conn for place in list(self._pool._checkpid().in_use.values())}
 
     @property
     def _connections(self) -> list[Any]:

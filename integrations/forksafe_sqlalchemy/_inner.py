@@ -109,7 +109,7 @@ class Records(Pool[Record]):
 
     @property
     def queue(self) -> deque[Record | None]:
-        return deque(place.conn for place in tuple(self._checkpid().available))
+        return deque(place.conn for place in list(self._checkpid().available))
 
     def qsize(self) -> int:
         return len(self._checkpid().available)

@@ -6,8 +6,9 @@ import gc
 import os
 import subprocess
 import sys
+import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,43 @@ def test_a_program_may_end_without_closing_its_pool() -> None:
         env=os.environ | {"PYTHONPATH": str(Path(forksafe_pool.__file__).parents[1])},
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class _Garbage:
+    """A cycle whose end is a release, of a connection that may be the last of its pool's."""
+
+    def __init__(self, pool: Pool[FakeConnection]) -> None:
+        self.itself = self
+        self.pool = pool
+        self.conn = pool.acquire()
+
+    def __del__(self) -> None:
+        self.pool.release(self.conn)
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("allocations", range(1, 15))
+@pytest.mark.parametrize(
+    "look", [Pool.stats, lambda _: forksafe_pool.pools(), lambda _: os.fork() or os._exit(0)]
+)
+def test_garbage_is_collected_while_somebody_looks_at_a_pool(
+    connections: Connections, look: Callable[[Pool[FakeConnection]], object], allocations: int
+) -> None:
+    """The collector comes by at any allocation, and what it frees may change what is looked at."""
+    pool = Pool(connections, max_size=50)
+    for conn in [pool.acquire() for _ in range(30)]:
+        pool.release(conn)
+    others = [Pool(connections) for _ in range(30)]
+    _Garbage(pool)
+    _Garbage(Pool(connections))
+    usual = gc.get_threshold()
+    gc.set_threshold(gc.get_count()[0] + allocations)
+    gc.enable()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = look(pool)
+    gc.disable()
+    gc.set_threshold(*usual)
+    if isinstance(pid, int):
+        os.waitpid(pid, 0)
+    assert len(others) == 30
