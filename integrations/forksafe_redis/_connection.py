@@ -40,7 +40,13 @@ class CountsReplies(_Base):
     """
 
     unread_replies = 0
+    # redis-py's own, where it is too old to have them.
+    _should_reconnect = False
+    _re_auth_token: Any = None
     _alive: Sentinel | tuple[bool] = (True,)
+
+    #: redis-py's class, put here by `counting`: super() would take as long as all the rest.
+    _base: Any
 
     def _connect(self) -> Any:
         sock = super()._connect()  # type: ignore[safe-super]
@@ -58,32 +64,39 @@ class CountsReplies(_Base):
         packed.commands = len(commands)
         return packed
 
-    def send_packed_command(self, command: Any, *args: Any, **kwargs: Any) -> None:
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         if not self._alive[0]:
             pools()
         try:
-            super().send_packed_command(command, *args, **kwargs)
-            self.unread_replies += getattr(command, "commands", 1)
+            self._base.send_packed_command(self, command, check_health)
+            many = command.__class__ is _PackedCommands
+            self.unread_replies += command.commands if many else 1
         except BaseException:
             # A signal's exception may strike when the command is out and not yet counted.
             self.disconnect()
             raise
 
-    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+    def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
         if not self._alive[0]:
             pools()
         try:
-            response = super().read_response(*args, **kwargs)
+            response = (
+                self._base.read_response(self, disable_decoding, **options)
+                if options
+                else self._base.read_response(self, disable_decoding)
+            )
         except ResponseError:
-            self._count_reply()
+            if self.unread_replies:
+                self.unread_replies -= 1
             raise
-        if not kwargs.get("push_request"):  # a push answers no command
-            self._count_reply()
+        # A push answers no command, nor does what a subscription or MONITOR reads.
+        if self.unread_replies and not options.get("push_request"):
+            self.unread_replies -= 1
         return response
 
-    def _count_reply(self) -> None:
-        if self.unread_replies:  # what a subscription or MONITOR reads answers no command either
-            self.unread_replies -= 1
+    def needs_nothing(self) -> bool:
+        """Whether the next user may have it as it is."""
+        return not (self.unread_replies or self._should_reconnect or self._re_auth_token)
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         if not self._alive[0]:
@@ -99,8 +112,15 @@ def counting(connection_class: Any) -> Any:
         isinstance(connection_class, type) and issubclass(connection_class, AbstractConnection)
     ):
         return connection_class
-    names = {name: getattr(connection_class, name) for name in ("__module__", "__qualname__")}
-    return type(connection_class.__name__, (CountsReplies, connection_class), names)
+    namespace = {
+        **{name: getattr(connection_class, name) for name in ("__module__", "__qualname__")},
+        "_base": connection_class,
+    }
+    return type(connection_class.__name__, (CountsReplies, connection_class), namespace)
+
+
+def counts(connection_class: Any) -> bool:
+    return isinstance(connection_class, type) and issubclass(connection_class, CountsReplies)
 
 
 def bare(conn: Any) -> Any:

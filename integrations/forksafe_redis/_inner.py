@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import weakref
 from collections.abc import Callable
@@ -20,8 +21,24 @@ if TYPE_CHECKING:
     from forksafe_redis._pool import ConnectionPool
 
 
+logger = logging.getLogger("forksafe_redis")
+
+
 class RedisDriver(Driver[Any]):
     """Severs as redis-py's objects need it."""
+
+    owner: Callable[[], ConnectionPool | None]
+    has_reset = True
+
+    def reset(self, conn: Any) -> bool:
+        owner = self.owner()
+        try:
+            return owner is not None and owner._take_back(conn)
+        except Exception:
+            logger.warning(
+                "%s: a connection cannot be taken back, it is closed", self.pool_name, exc_info=True
+            )
+            return False
 
     def sever(self, conn: Any, dead_end: DeadEnd) -> bool:
         severed = super().sever(conn, dead_end)
@@ -45,6 +62,7 @@ class Connections(Pool[Any]):
     """
 
     _driver_class = RedisDriver
+    _driver: RedisDriver
 
     def __init__(self, owner: ConnectionPool, **options: Any) -> None:
         reference = weakref.ref(owner)
@@ -60,10 +78,6 @@ class Connections(Pool[Any]):
             owner = reference()
             return owner is not None and owner._is_alive(conn)
 
-        def take_back(conn: Any) -> bool:
-            owner = reference()
-            return owner is not None and owner._take_back(conn)
-
         def close(conn: Any) -> None:
             owner = reference()
             if owner is not None:
@@ -76,11 +90,11 @@ class Connections(Pool[Any]):
         super().__init__(
             connect,
             check=is_alive,
-            reset=take_back,
             close=close,
             fileno=_connection.find_descriptor if is_redis else None,
             **options,
         )
+        self._driver.owner = reference
 
     def _sever_inherited(self, ledger: Ledger[Any]) -> None:
         # What the parent counted, and a child that starts from zero must count off: outside the

@@ -63,6 +63,9 @@ class ConnectionPool(redis.ConnectionPool):
         if "_pool" in self.__dict__:
             self._checkpid()
             _metrics.count(self, used=-len(self._in_use_connections))
+        self._made_by = _connection.counting(self.connection_class)
+        # The class of which nearly every connection is: what needs no second look.
+        self._counting = self._made_by if _connection.counts(self._made_by) else None
         self._pool = Connections(
             self, max_size=self.max_connections, timeout=self._wait, **self._options
         )
@@ -127,11 +130,18 @@ class ConnectionPool(redis.ConnectionPool):
             redis.ConnectionError: it could not be connected.
         """
         start = monotonic() if _metrics.is_enabled() else 0.0
-        self._checkpid()
+        if not self._entered.alive[0]:
+            self._checkpid()
         if self._in_maintenance:
             with self._lock:
                 pass
         connection = self._acquire()
+        if start or connection.__class__ is not self._counting or connection._sock is None:
+            self._prepare(connection, start)
+        return connection
+
+    def _prepare(self, connection: Any, start: float) -> None:
+        """Connect it, if it is not; count it, if anybody listens."""
         try:
             if start:
                 _metrics.count(self, idle=-1, used=1)
@@ -144,11 +154,10 @@ class ConnectionPool(redis.ConnectionPool):
             raise
         if start:
             self._note_wait(monotonic() - start)
-        return connection
 
     def _acquire(self) -> Any:
         try:
-            return self._pool.acquire(timeout=0)
+            return self._pool.acquire(0)
         except PoolTimeout as error:
             # An idle connection is missing for a moment while it is renewed under the lock.
             if self._lock.acquire(blocking=False):
@@ -177,7 +186,6 @@ class ConnectionPool(redis.ConnectionPool):
 
     def release(self, connection: Any) -> None:
         """Give a connection back. What this process does not hold is ignored, and counted."""
-        self._checkpid()
         self._pool.release(connection)
 
     def discard(self, connection: Any) -> None:
@@ -191,7 +199,7 @@ class ConnectionPool(redis.ConnectionPool):
 
     def make_connection(self) -> Any:
         """A new connection; `get_connection` connects it."""
-        connection = _connection.counting(self.connection_class)(**self.connection_kwargs)
+        connection = self._made_by(**self.connection_kwargs)
         cache = getattr(self, "cache", None)
         if cache is not None:
             proxy: Any = redis.connection.CacheProxyConnection
@@ -227,19 +235,18 @@ class ConnectionPool(redis.ConnectionPool):
 
     def _take_back(self, connection: Any) -> bool:
         """Prepare a released connection for the next user, before the next user can have it."""
-        _metrics.count(self, idle=1, used=-1)
-        if not self._is_still_wanted(connection):
-            return False
+        if _metrics.is_enabled():
+            _metrics.count(self, idle=1, used=-1)
+        dispatcher = self.connection_kwargs.get("event_dispatcher")
+        is_usual = connection.__class__ is self._counting
+        if is_usual and dispatcher is None and connection.needs_nothing():
+            return True
         if not _connection.is_clean(connection):
             connection.disconnect()
-        dispatcher = self.connection_kwargs.get("event_dispatcher")
         if dispatcher is not None:
             dispatcher.dispatch(redis.event.AfterConnectionReleasedEvent(connection))
         elif getattr(_connection.bare(connection), "_re_auth_token", None) is not None:
             connection.re_auth()
-        return True
-
-    def _is_still_wanted(self, connection: Any) -> bool:
         return True
 
     def _note_close(self) -> None:
@@ -390,7 +397,7 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
 
     def _acquire(self) -> Any:
         try:
-            return self._pool.acquire(timeout=self.timeout)
+            return self._pool.acquire(self.timeout)
         except (PoolTimeout, TooManyWaiting, PoolClosed) as error:
             raise RedisConnectionError(f"No connection available: {error}") from error
 

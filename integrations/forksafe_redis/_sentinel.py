@@ -6,6 +6,7 @@ from typing import Any
 
 import redis.sentinel
 
+from forksafe_redis import _metrics
 from forksafe_redis._pool import ConnectionPool
 
 
@@ -19,6 +20,8 @@ class SentinelConnectionPool(ConnectionPool, redis.sentinel.SentinelConnectionPo
         super().reset()
         self.proxy.reset()
 
-    def _is_still_wanted(self, connection: Any) -> bool:
-        # A connection to a master that has been replaced is not.
-        return bool(self.owns_connection(connection))
+    def _take_back(self, connection: Any) -> bool:
+        if self.owns_connection(connection):
+            return super()._take_back(connection)
+        _metrics.count(self, idle=1, used=-1)
+        return False  # its master has been replaced
