@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 OLDEST_REDIS := 5.0.0
 
-.PHONY: demo test torture check clean
+.PHONY: demo test torture bench check clean
 
 # Workers that answer over one connection shared through the fork, and over forksafe_pool.
 demo: $(VENV)/.installed
@@ -20,6 +20,10 @@ test: $(VENV)/.yardsticks
 # Every driver, every way to fork, every misdeed, ours beside its peers: docs/torture.md. 20 minutes.
 torture: $(VENV)/.installed
 	$(BIN)/python -m tests.torture $(ARGS)
+
+# The same work by ours and by the peers, in one run: docs/benchmarks.md. 10 minutes.
+bench: $(VENV)/.installed
+	$(BIN)/python -m bench $(ARGS)
 
 # Lint, format, types, a wheel whose every module imports away from here, and branch coverage: of the
 # tests' own processes, and without the storms of forks, in which coverage's own locks may hang a child.
@@ -37,7 +41,7 @@ clean:
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[all]" --group test --group check
+	$(BIN)/python -m pip install --quiet --editable ".[all]" --group test --group check --group bench
 	if pkg-config --exists libmariadb || pkg-config --exists mysqlclient; then \
 		$(BIN)/python -m pip install --quiet --group mysqlclient; \
 	fi

@@ -69,10 +69,10 @@ class Place(Generic[C]):
 
     def hold(self, conn: C) -> None:
         ledger = self._ledger()
+        self.key = key = id(conn)
         if ledger is not None:
-            ledger.roster[id(conn)] = conn
+            ledger.roster[key] = conn
         self.conn = conn
-        self.key = id(conn)
 
     def let_go(self) -> C | None:
         """Forget the connection; the place stays taken."""
