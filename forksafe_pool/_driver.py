@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from forksafe_pool import _options
 from forksafe_pool._errors import PoolError
-from forksafe_pool._sever import DeadEnd, find_descriptor, is_readable, sever
+from forksafe_pool._sever import DeadEnd, find_descriptor, is_readable, note_end, sever
 
 C = TypeVar("C")
 
@@ -51,6 +51,11 @@ class Driver(Generic[C]):
                 f"already: {conn!r}; it must make a new one each time"
             )
         return None
+
+    def note(self, conn: C) -> None:
+        """What is to be known of a connection that was just made."""
+        if self._fileno is find_descriptor:
+            note_end(conn)
 
     def configure(self, conn: C) -> None:
         if self._configure is not None:

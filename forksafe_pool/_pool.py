@@ -285,6 +285,7 @@ class Pool(Generic[C]):
             if error is not None:
                 raise error
             place.hold(conn)
+            self._driver.note(conn)
 
         try:
             conn: C = _making.watched(ledger.making, self._driver.connect, hold)

@@ -27,14 +27,45 @@ def find_descriptor(conn: Any) -> int:
     Returns -1 where the connection is closed or not connected yet.
     Raises LookupError where none of the three is there.
     """
+    noted, peer = getattr(conn, "_forksafe_end", (-1, None))
+    if noted >= 0 and _peer(noted) == peer:
+        return int(noted)
     fileno = getattr(conn, "fileno", None)
     if callable(fileno):
-        return int(fileno())
+        number = int(fileno())
+        return -1 if number == noted else number
     for name in ("sock", "_sock"):
         if hasattr(conn, name):
             sock = getattr(conn, name)
             return -1 if sock is None else int(sock.fileno())
     raise LookupError(f"no descriptor found on {type(conn).__name__}: give Pool a fileno=callable")
+
+
+def note_end(conn: Any) -> None:
+    """Remember where a connection leads whose ``fileno()`` may not tell when it is needed.
+
+    mysqlclient's raises while another thread is inside the driver, and goes on telling the number
+    of a descriptor that is closed, which may be somebody else's by then (measured with 2.3.1).
+    """
+    if isinstance(conn, socket.socket) or not callable(getattr(conn, "fileno", None)):
+        return
+    with contextlib.suppress(Exception):  # not connected yet, or not to be written to
+        number = int(conn.fileno())
+        conn._forksafe_end = (number, _peer(number))
+
+
+def _peer(descriptor: int) -> object:
+    """Whom a socket is connected to; None where it is none, or to nobody."""
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        return sock.getpeername()
+    except OSError:
+        return None
+    finally:
+        sock.detach()
 
 
 # To write to a closed stream raises SIGPIPE too. Python ignores it, but not in the child that

@@ -10,6 +10,7 @@ from sqlalchemy import exc
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from forksafe_pool import PoolTimeout, _making
+from forksafe_pool._sever import note_end
 from forksafe_sqlalchemy import _first_connect
 from forksafe_sqlalchemy._connections import Fairy, Record
 from forksafe_sqlalchemy._inner import Records
@@ -68,6 +69,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
             def connect() -> None:
                 # From here on a child severs it.
                 record.dbapi_connection = create(record)  # type: ignore[misc]
+                note_end(record.dbapi_connection)
 
             _making.watched(self._pool._checkpid().making, connect)
             return record.dbapi_connection

@@ -136,9 +136,11 @@ class ForkCases:
         self, inherited: Pool[Any], onlooker: Onlooker, fork: Fork
     ) -> None:
         """Its driver's lock is held: in the child nobody will ever let go of it."""
+        before = open_sockets()
         work = Work(inherited)
+        ours = open_sockets() - before
 
-        def child() -> int:
+        def child() -> tuple[int, set[str]]:
             theirs = new_session(inherited)
             inherited.release(work.conn)
             inherited.discard(work.conn)
@@ -146,12 +148,12 @@ class ForkCases:
             gc.collect()
             assert theirs not in work.sessions
             assert new_session(inherited) == theirs
-            return inherited.stats().foreign_releases
+            return inherited.stats().foreign_releases, open_sockets() & ours
 
         with onlooker.holding_up(work.session) as wait_for_it:
             caller = Caller(lambda: wait_in_line(work.conn))
             wait_for_it()
-            assert in_quiet_child(child, fork) == 2
+            assert in_quiet_child(child, fork) == (2, set())
         caller.result(LIMIT)
         work.finish(inherited)
 

@@ -186,6 +186,7 @@ def storm(cell: Cell, way: str) -> Iterator[Meanwhile]:
         while not stop.is_set():
             with contextlib.suppress(Exception):  # a pool may refuse, where too many ask
                 cell.chat(f"thread-{number}")
+            time.sleep(0)  # else a greenlet that is refused refuses the others their turn
 
     def waiting(number: int) -> None:
         ready.wait()

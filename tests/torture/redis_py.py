@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import redis
+from redis.exceptions import MaxConnectionsError
 
 import forksafe_redis
 from tests.torture.subject import PATIENCE, SIZE, Driver, Held, Pool, find_locks
@@ -99,7 +101,15 @@ class _RedisPool(Pool):
         self.client: Any = redis.Redis(connection_pool=self.pool)
 
     def acquire(self) -> Any:
-        return self.pool.get_connection()
+        """With as much patience as a pool that waits has."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.pool.get_connection()
+            except MaxConnectionsError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.001)
 
     def release(self, conn: Any) -> None:
         self.pool.release(conn)
