@@ -45,7 +45,7 @@ class Place(Generic[C]):
     )
 
     conn: C | None
-    #: Its id().
+    #: Its id(); 0 where there is none.
     key: int
     #: time.monotonic() seconds.
     expires_at: float
@@ -61,6 +61,7 @@ class Place(Generic[C]):
         # comes by.
         self._ledger = weakref.ref(ledger)
         self.conn = None
+        self.key = 0
         self.expires_at = self.idle_since = self.fresh_until = 0.0
         self.uses = 0
         # No call stands between these two, so no exception of a signal does.
@@ -77,7 +78,7 @@ class Place(Generic[C]):
     def let_go(self) -> C | None:
         """Forget the connection; the place stays taken."""
         ledger = self._ledger()
-        conn, self.conn = self.conn, None
+        conn, self.conn, self.key = self.conn, None, 0
         if conn is not None and ledger is not None:
             ledger.roster.pop(id(conn), None)
         return conn
@@ -120,6 +121,7 @@ class Ledger(Generic[C]):
         "closed",
         "closers",
         "connect_errors",
+        "failures",
         "foreign_releases",
         "half_made",
         "heir",
@@ -180,6 +182,8 @@ class Ledger(Generic[C]):
         self.opened = 0
         self.closed = 0
         self.connect_errors = 0
+        #: Attempts to connect that have failed since the last one that did not.
+        self.failures = 0
         self.timeouts = 0
         self.foreign_releases = 0
         self.severed = 0

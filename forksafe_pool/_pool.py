@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import threading
+import time
 from collections.abc import Callable
 from threading import TIMEOUT_MAX
 from time import monotonic
@@ -31,6 +32,10 @@ _POOL_TIMEOUT: Any = object()
 
 # psycopg_pool's.
 _LIFETIME_JITTER = 0.05
+
+# Seconds. Less than a second even after many failures: as soon is a server used that is back.
+_BACK_OFF_FIRST = 0.05
+_BACK_OFF_AT_MOST = 0.5
 
 
 class Pool(Generic[C]):
@@ -175,6 +180,24 @@ class Pool(Generic[C]):
             PoolClosed: the pool is closed, or was closed meanwhile.
             Exception: what ``connect`` or ``configure`` raised.
         """
+        if timeout is not _POOL_TIMEOUT:
+            timeout = _options.seconds_or_none("timeout", timeout)
+        ledger = self._ledger
+        if ledger.alive[0] and not ledger.waiters:  # as in _take(), for a call less
+            try:
+                place = ledger.available.pop()
+            except IndexError:
+                pass
+            else:
+                if monotonic() < place.fresh_until:
+                    place.uses += 1
+                    ledger.in_use[place.key] = place
+                    return place.conn  # type: ignore[return-value]
+                return self._lend(ledger, place, timeout).conn  # type: ignore[return-value]
+        return self._take(timeout).conn  # type: ignore[return-value]
+
+    def _take(self, timeout: float | None) -> Place[C]:
+        """A place in use, which holds a connection."""
         ledger = self._ledger
         if not ledger.alive[0]:  # as _checkpid() asks: a call would cost a tenth of all this
             ledger = self._checkpid()
@@ -187,23 +210,19 @@ class Pool(Generic[C]):
                 if monotonic() < place.fresh_until:
                     place.uses += 1
                     ledger.in_use[place.key] = place
-                    return place.conn  # type: ignore[return-value]
-                return self._lend(ledger, place)
-        return self._acquire_slowly(ledger, timeout)
+                    return place
+                return self._lend(ledger, place, timeout)
+        return self._take_slowly(ledger, timeout)
 
-    def _acquire_slowly(self, ledger: Ledger[C], timeout: float | None) -> C:
-        timeout = (
-            self.timeout
-            if timeout is _POOL_TIMEOUT
-            else _options.seconds_or_none("timeout", timeout)
-        )
+    def _take_slowly(self, ledger: Ledger[C], timeout: float | None) -> Place[C]:
         if ledger.severed_idle or ledger.severed_in_use:
             self._free_severed(ledger)
-        taken = self._take_or_queue(ledger, timeout)
-        place = self._wait(ledger, taken, timeout) if isinstance(taken, Waiter) else taken
+        seconds = self.timeout if timeout is _POOL_TIMEOUT else timeout
+        taken = self._take_or_queue(ledger, seconds)
+        place = self._wait(ledger, taken, seconds) if isinstance(taken, Waiter) else taken
         if place is None:  # a greenlet waited, and goes on waiting in a child
-            return self.acquire(timeout)
-        return self._lend(ledger, place)
+            return self._take(timeout)
+        return self._lend(ledger, place, timeout)
 
     def _free_severed(self, ledger: Ledger[C]) -> None:
         for severed, free in (
@@ -261,12 +280,15 @@ class Pool(Generic[C]):
         error.__cause__ = ledger.last_error
         return error
 
-    def _lend(self, ledger: Ledger[C], place: Place[C]) -> C:
+    def _lend(self, ledger: Ledger[C], place: Place[C], timeout: float | None) -> Place[C]:
         """Hand out what ``place`` holds; first replace it if it is dead, and make it if new."""
         try:
             if place.conn is not None and not self._is_usable(place):
                 self._close_held(ledger, place)
-            conn = self._open(ledger, place) if place.conn is None else place.conn
+            if place.conn is None:
+                if ledger.failures:
+                    self._back_off(ledger, timeout)
+                self._open(ledger, place)
             if self._closed:
                 raise PoolClosed(f"{self.name} was closed while the caller waited")
         except BaseException:
@@ -274,12 +296,25 @@ class Pool(Generic[C]):
             raise
         if not ledger.alive[0]:  # forked inside connect(): the connection is the parent's too
             self._close_held(ledger, place)
-            return self.acquire()
+            return self._take(timeout)
         place.uses += 1
         ledger.in_use[place.key] = place
-        return conn
+        return place
 
-    def _open(self, ledger: Ledger[C], place: Place[C]) -> C:
+    def _back_off(self, ledger: Ledger[C], timeout: float | None) -> None:
+        """Wait before another attempt to connect: a random time, longer after more failures.
+
+        So that a server that comes back is not met by everybody at once.
+        """
+        longest = min(_BACK_OFF_AT_MOST, _BACK_OFF_FIRST * 2.0 ** min(ledger.failures - 1, 9))
+        seconds = longest * random.random()  # noqa: S311 - not for secrets
+        limit = self.timeout if timeout is _POOL_TIMEOUT else timeout
+        # By its module: gevent patches it there.
+        time.sleep(seconds if limit is None else min(seconds, limit))
+        if self._closed:
+            raise PoolClosed(f"{self.name} was closed while the caller waited")
+
+    def _open(self, ledger: Ledger[C], place: Place[C]) -> None:
         def hold(conn: C) -> None:
             error = self._driver.refuse(conn, ledger.roster)
             if error is not None:
@@ -293,8 +328,10 @@ class Pool(Generic[C]):
             self._driver.configure(conn)
         except BaseException as error:
             ledger.note_error(error)
+            ledger.failures += 1
             raise
         ledger.last_error = None
+        ledger.failures = 0
         now = monotonic()
         if self.max_lifetime is None:
             place.expires_at = float("inf")
@@ -304,7 +341,6 @@ class Pool(Generic[C]):
             place.expires_at = now + self.max_lifetime * (1 - jitter)
         if self.max_idle is not None and ledger.reap_at == float("inf"):
             ledger.reap_at = now + self.max_idle
-        return conn
 
     def _is_usable(self, place: Place[C]) -> bool:
         now = monotonic()
@@ -319,7 +355,9 @@ class Pool(Generic[C]):
         """Give a connection back.
 
         What this process does not hold (it was acquired before a fork, from another pool, or
-        released already) is ignored, and counted in ``stats().foreign_releases``.
+        released already) is ignored, and counted in ``stats().foreign_releases``. One that was
+        released already and is lent to somebody else again cannot be told from theirs: release
+        once, or leave it to `connection`, which can.
         """
         ledger = self._ledger
         if not ledger.alive[0]:  # as in acquire()
@@ -327,19 +365,22 @@ class Pool(Generic[C]):
         place = ledger.in_use.pop(id(conn), None)
         if place is None:
             self._ignore(ledger, conn)
+        else:
+            self._give_back(ledger, place)
+
+    def _give_back(self, ledger: Ledger[C], place: Place[C]) -> None:
+        """Have what is not in use any more ready for the next user."""
+        if self._resets and not self._is_fit(ledger, place):
             return
-        try:
-            fit = not self._resets or self._driver.reset(conn)
-        except BaseException:
-            self._retire(ledger, place)
-            raise
         now = monotonic()
-        if not fit or now >= place.expires_at:
-            self._retire(ledger, place)
-            return
-        place.idle_since = now
         fresh_until = now + self._fresh_for
-        place.fresh_until = fresh_until if fresh_until < place.expires_at else place.expires_at
+        if fresh_until > place.expires_at:
+            fresh_until = place.expires_at
+            if now >= fresh_until:
+                self._retire(ledger, place)
+                return
+        place.fresh_until = fresh_until
+        place.idle_since = now
         ledger.available.append(place)
         if ledger.waiters:
             ledger.serve()
@@ -347,6 +388,17 @@ class Pool(Generic[C]):
             self._close_idle(ledger)
         elif now >= ledger.reap_at:
             self._reap(ledger, now)
+
+    def _is_fit(self, ledger: Ledger[C], place: Place[C]) -> bool:
+        """Whether `reset` has prepared it; where not, it is closed."""
+        try:
+            if self._driver.reset(place.conn):  # type: ignore[arg-type]
+                return True
+        except BaseException:
+            self._retire(ledger, place)
+            raise
+        self._retire(ledger, place)
+        return False
 
     def discard(self, conn: C) -> None:
         """Give a connection back to be closed, not used again. Else like `release`."""
@@ -357,7 +409,7 @@ class Pool(Generic[C]):
         else:
             self._retire(ledger, place)
 
-    def _ignore(self, ledger: Ledger[C], conn: C) -> None:
+    def _ignore(self, ledger: Ledger[C], conn: C | None) -> None:
         """A foreign release, or a second one."""
         ledger.foreign_releases += 1
 
@@ -406,10 +458,12 @@ class Pool(Generic[C]):
     def connection(self, timeout: float | None = _POOL_TIMEOUT) -> Lease[C]:
         """``with pool.connection() as conn:`` acquires, and releases at the end.
 
-        A block that ends by an exception that is no ``Exception`` (``SystemExit``,
-        ``GreenletExit``, ``KeyboardInterrupt``) may have been cut off in the middle of a reply:
-        its connection is closed, not reused.
+        A block that ends by an exception may have been cut off in the middle of a reply, which the
+        next user would read: its connection is closed, not reused. Where there is a `reset`, that
+        decides, unless the exception is no ``Exception`` (``SystemExit``, ``GreenletExit``).
         """
+        if timeout is not _POOL_TIMEOUT:
+            timeout = _options.seconds_or_none("timeout", timeout)
         lease = self._lease_class()
         lease._pool = self
         lease._timeout = timeout

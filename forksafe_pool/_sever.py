@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import inspect
 import os
 import select
 import socket
@@ -42,12 +43,12 @@ def find_descriptor(conn: Any) -> int:
 
 
 def note_end(conn: Any) -> None:
-    """Remember where a connection leads whose ``fileno()`` may not tell when it is needed.
+    """Remember where a C driver's connection leads: later its ``fileno()`` may not tell.
 
     mysqlclient's raises while another thread is inside the driver, and goes on telling the number
     of a descriptor that is closed, which may be somebody else's by then (measured with 2.3.1).
     """
-    if isinstance(conn, socket.socket) or not callable(getattr(conn, "fileno", None)):
+    if isinstance(conn, socket.socket) or not inspect.isbuiltin(getattr(conn, "fileno", None)):
         return
     with contextlib.suppress(Exception):  # not connected yet, or not to be written to
         number = int(conn.fileno())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Protocol, TypeVar
 
 import forksafe_pool
+from forksafe_pool import PoolError
 from forksafe_pool._driver import Driver
+
+logger = logging.getLogger("forksafe_dbapi")
 
 
 class Connection(Protocol):
@@ -39,9 +43,12 @@ def _rolls_back(conn: Any) -> bool:
         conn.rollback()
         # In autocommit mode psycopg2 rolls nothing back, whatever a BEGIN has begun. 0 is idle.
         status = getattr(conn, "get_transaction_status", None)
-        return status is None or status() == 0
-    except Exception:
+        if status is not None and status() != 0:
+            raise PoolError("a transaction is still open after the rollback")
+    except Exception as error:
+        logger.info("a connection is closed, not reused: %s", error)
         return False
+    return True
 
 
 class Pool(forksafe_pool.Pool[C]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from forksafe_pool._driver import Driver
 from forksafe_pool._sever import is_readable
+
+logger = logging.getLogger("forksafe_psycopg")
 
 Callback = Callable[[Connection[Any]], object]
 
@@ -70,15 +73,18 @@ class PsycopgDriver(Driver[Connection[Any]]):
 def _is_clean(conn: Connection[Any]) -> bool:
     """Whether the next user finds no trace of this one; an open transaction is rolled back."""
     try:
-        if (
-            conn.pgconn.pipeline_status != PipelineStatus.OFF
-            or conn.pgconn.transaction_status not in _BETWEEN_STATEMENTS
-        ):
-            return False
+        if conn.lock.locked():  # a notifies() was left open: rollback() would wait for it
+            raise ProgrammingError("a generator of the connection was left open")
+        if conn.pgconn.pipeline_status != PipelineStatus.OFF:
+            raise ProgrammingError("a pipeline was left open")
+        status = conn.info.transaction_status
+        if status not in _BETWEEN_STATEMENTS:
+            raise ProgrammingError(f"the connection is in the state {status.name}")
         # Where there is nothing to roll back it sends nothing; where conn.transaction() or a
         # two-phase transaction was left open it raises.
         conn.rollback()
-    except Exception:
+    except Exception as error:
+        logger.info("a connection is closed, not reused: %s", error)
         return False
     return True
 

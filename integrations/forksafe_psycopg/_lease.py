@@ -22,27 +22,25 @@ class Transaction(Lease[Connection[Any]]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None and self._is_ours() and not self._conn.closed:
+        conn = self._place.conn
+        if kind is None and conn is not None and not conn.closed and self._holds():
             try:
-                self._commit()
+                _commit(conn)
             except BaseException as failed:
                 super().__exit__(type(failed), failed, failed.__traceback__)
                 raise
         super().__exit__(kind, error, traceback)
 
-    def _is_ours(self) -> bool:
-        """False in a child that was forked in the block: the transaction is its parent's."""
-        return id(self._conn) in self._pool._checkpid().in_use
 
-    def _commit(self) -> None:
-        pgconn = self._conn.pgconn
-        if (
-            pgconn.transaction_status == TransactionStatus.ACTIVE
-            and pgconn.pipeline_status == PipelineStatus.OFF
-        ):
-            # commit() would wait for it, for ever: a COPY or a stream() holds the lock.
-            raise ProgrammingError(
-                "the block ended in the middle of a statement, so nothing was committed: end "
-                "every copy() and stream() in the block"
-            )
-        self._conn.commit()
+def _commit(conn: Connection[Any]) -> None:
+    pgconn = conn.pgconn
+    if conn.lock.locked() or (
+        pgconn.transaction_status == TransactionStatus.ACTIVE
+        and pgconn.pipeline_status == PipelineStatus.OFF
+    ):
+        # commit() would wait for it, for ever: a COPY, a stream() or a notifies() holds the lock.
+        raise ProgrammingError(
+            "the block ended in the middle of a statement, so nothing was committed: end every "
+            "copy(), stream() and notifies() in the block"
+        )
+    conn.commit()

@@ -13,6 +13,16 @@ from forksafe_psycopg._driver import PsycopgDriver
 from forksafe_psycopg._lease import Transaction
 
 
+class _Pooled:
+    """psycopg's own mark for what belongs to a pool: ``with conn:`` does not close it, and it may
+    end with the program, or with a child's copy of it, without a ResourceWarning."""
+
+    close_returns = False
+
+
+_POOLED: Any = _Pooled()
+
+
 class Pool(forksafe_pool.Pool[Connection[Any]]):
     """A pool of psycopg's connections.
 
@@ -60,9 +70,7 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
 
         def connect() -> Connection[Any]:
             conn = connection_class.connect(conninfo, **arguments)
-            # psycopg's own mark for what waits in a pool: it may end with the program, or with a
-            # child's copy of it, without a ResourceWarning.
-            conn._pool = None
+            conn._pool = _POOLED
             return conn
 
         super().__init__(connect, **options)

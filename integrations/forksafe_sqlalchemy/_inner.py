@@ -34,8 +34,10 @@ class RecordDriver(Driver[Record]):
 
     def free_severed(self, record: Record) -> None:
         # psycopg frees another process's connection, its descriptor included, only where it is
-        # closed; to close it takes no lock.
-        if type(record.dbapi_connection).__module__.partition(".")[0] == "psycopg":
+        # closed, and to close it takes no lock. Whoever held the lock may have left libpq's memory
+        # half written: that connection stays as it is, cut off.
+        conn: Any = record.dbapi_connection
+        if type(conn).__module__.partition(".")[0] == "psycopg" and not conn.lock.locked():
             self.close_severed(record)
 
 
@@ -86,11 +88,16 @@ class Records(Pool[Record]):
             ledger.available.rotate()  # the next one is taken from the right
 
     def close(self, timeout: float | None = 5.0) -> bool:
-        """Close what is idle. Unlike other pools an engine's may be used again."""
+        """Close what is idle, and what comes back in time. An engine's pool may be used again."""
         ledger = self._checkpid()
         self._free_severed(ledger)
-        self._close_idle(ledger)
-        return ledger.size == 0
+        if timeout == 0:  # engine.dispose(): whoever waits for a connection goes on waiting
+            self._close_idle(ledger)
+            return ledger.size == 0
+        try:
+            return super().close(timeout)
+        finally:
+            self._closed = False
 
     def watch_over(self, detached: Any) -> None:
         """Sever in a child what was taken from the pool for good, too, while it is there."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Callable
 
 import pytest
 
@@ -238,26 +240,60 @@ def test_the_with_block_releases_at_its_end(connections: Connections) -> None:
     assert not conn.closed
 
 
-@pytest.mark.parametrize("error", [ValueError("wrong"), StopIteration(), OSError()])
-def test_the_with_block_releases_on_an_exception(
-    connections: Connections, error: Exception
-) -> None:
-    pool = Pool(connections)
-    with pytest.raises(type(error)), pool.connection() as conn:
-        raise error
-    assert (pool.stats().in_use, pool.stats().available) == (0, 1)
-    assert not conn.closed
-
-
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_the_with_block_discards_when_it_was_cut_off(
+@pytest.mark.parametrize(
+    "kind", [ValueError, OSError, StopIteration, SystemExit, KeyboardInterrupt, GeneratorExit]
+)
+def test_the_with_block_discards_what_an_exception_may_have_cut_off(
     connections: Connections, kind: type[BaseException]
 ) -> None:
+    """In the middle of a reply, which the next user would read."""
     pool = Pool(connections)
     with pytest.raises(kind), pool.connection() as conn:
         raise kind
     assert conn.times_closed == 1
     assert (pool.stats().total, pool.stats().closed) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", [ValueError, OSError, StopIteration, GeneratorExit])
+@pytest.mark.parametrize("fit", [True, False])
+def test_where_there_is_a_reset_that_decides(
+    connections: Connections, kind: type[BaseException], fit: bool
+) -> None:
+    pool = Pool(connections, reset=lambda conn: fit)
+    with pytest.raises(kind), pool.connection() as conn:
+        raise kind
+    assert conn.closed is not fit
+    assert (pool.stats().available, pool.stats().closed) == (fit, not fit)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_reset_is_not_asked_where_the_program_was_interrupted(
+    connections: Connections, kind: type[BaseException]
+) -> None:
+    pool = Pool(connections, reset=lambda conn: True)
+    with pytest.raises(kind), pool.connection() as conn:
+        raise kind
+    assert conn.times_closed == 1
+
+
+@pytest.mark.parametrize("give_back", [Pool.release, Pool.discard])
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_a_block_leaves_alone_what_was_given_back_inside_and_lent_again(
+    connections: Connections,
+    give_back: Callable[[Pool[FakeConnection], FakeConnection], None],
+    error: type[Exception] | None,
+) -> None:
+    pool = Pool(connections, max_size=1)
+    with contextlib.suppress(ValueError), pool.connection() as conn:
+        give_back(pool, conn)
+        other = pool.acquire()
+        if error is not None:
+            raise error
+    assert not other.closed
+    stats = pool.stats()
+    assert (stats.in_use, stats.available, stats.foreign_releases) == (1, 0, 1)
+    pool.release(other)
+    assert pool.stats().available == 1
 
 
 def test_a_connection_discarded_inside_its_with_block_stays_discarded(

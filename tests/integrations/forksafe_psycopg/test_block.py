@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Any
+
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
 from forksafe_psycopg import Pool
 from tests.support.sql import Onlooker, ask, new_session, run, session_id
@@ -124,3 +128,69 @@ def test_blocks_one_after_the_other_and_one_in_the_other(dsn: str) -> None:
         for _ in range(3):
             assert new_session(pool) in both
         assert pool.stats().opened == 2
+
+
+def test_what_was_given_back_inside_and_lent_again_is_not_committed(
+    table: str, pool: Pool, onlooker: Onlooker
+) -> None:
+    with pool.connection() as conn:
+        pool.release(conn)
+        other = pool.acquire()
+        run(other, "INSERT INTO numbers VALUES (1)")
+    assert other.info.transaction_status == TransactionStatus.INTRANS
+    other.rollback()
+    pool.release(other)
+    assert numbers(pool) == []
+
+
+def test_a_block_of_psycopg_s_inside_does_not_close_the_connection(table: str, pool: Pool) -> None:
+    with pool.connection() as conn:
+        with conn:
+            run(conn, "INSERT INTO numbers VALUES (1)")
+        run(conn, "INSERT INTO numbers VALUES (2)")
+    assert numbers(pool) == [1, 2]
+
+
+def be_notified(conn: psycopg.Connection[Any]) -> Generator[psycopg.Notify, None, None]:
+    """Once; the generator goes on listening."""
+    conn.autocommit = True
+    conn.execute("LISTEN news")
+    conn.execute("NOTIFY news, 'first'")
+    notifies = conn.notifies(timeout=30)
+    assert next(notifies).payload == "first"
+    return notifies
+
+
+def test_a_block_that_ends_while_it_listens_says_so(pool: Pool) -> None:
+    """It would wait for the generator, for ever."""
+
+    def listen() -> None:
+        with pool.connection() as conn:
+            notifies = be_notified(conn)
+        notifies.close()
+
+    session = new_session(pool)
+    with pytest.raises(psycopg.ProgrammingError, match=r"notifies\(\)"):
+        listen()
+    assert new_session(pool) != session
+
+
+def test_what_is_released_while_it_listens_is_closed(pool: Pool) -> None:
+    conn = pool.acquire()
+    notifies = be_notified(conn)
+    pool.release(conn)
+    notifies.close()
+    assert conn.closed
+    assert pool.stats().total == 0
+
+
+def test_a_generator_that_is_left_early_keeps_its_connection(pool: Pool) -> None:
+    def rows() -> Generator[int, None, None]:
+        with pool.connection() as conn:
+            yield from (n for (n,) in conn.execute("SELECT generate_series(1, 9)"))
+
+    session = new_session(pool)
+    generator = rows()
+    assert next(generator) == 1
+    generator.close()
+    assert new_session(pool) == session

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, event, exc, text
 
 import forksafe_pool
 from forksafe_sqlalchemy import QueuePool
+from tests.forksafe_pool.threads import Caller, eventually
 from tests.support.quiet import LIMIT
 
 NAMES = [
@@ -307,3 +308,16 @@ def test_listeners_that_fail_are_heard(kind: Any) -> None:
     with pytest.raises(RuntimeError, match="no"):
         pool.dispose()
     fail = False
+
+
+def test_a_server_s_last_hook_waits_for_what_is_in_use() -> None:
+    pool = QueuePool(Connection, pool_size=1, max_overflow=0)
+    held = pool.connect()
+    driver_s: Any = held.dbapi_connection
+    (mine,) = (each for each in forksafe_pool.pools() if each is pool._pool)
+    closer = Caller(lambda: mine.close(LIMIT))  # as close_pools() does
+    eventually(lambda: bool(pool._pool._ledger.closers))
+    held.close()
+    assert closer.result(LIMIT)
+    assert driver_s.is_closed
+    pool.connect().close()  # an engine may be used again

@@ -1,0 +1,113 @@
+"""Who connects again after failures waits a little, each a random time."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from forksafe_pool import Pool, PoolClosed
+from tests.forksafe_pool.fakes import Connections, FakeConnection
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long each wait was, if the chance was always the most that it can be."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    return slept
+
+
+def fail(pool: Pool[FakeConnection], connections: Connections, times: int) -> None:
+    for _ in range(times):
+        connections.errors.append(OSError("refused"))
+        with pytest.raises(OSError, match="refused"):
+            pool.acquire()
+
+
+def test_the_first_attempt_and_the_first_failure_wait_for_nothing(
+    connections: Connections, slept: list[float]
+) -> None:
+    pool = Pool(connections)
+    pool.release(pool.acquire())
+    pool.discard(pool.acquire())
+    fail(pool, connections, 1)
+    assert slept == []
+
+
+def test_each_failure_doubles_what_the_next_attempt_may_wait(
+    connections: Connections, slept: list[float]
+) -> None:
+    pool = Pool(connections)
+    fail(pool, connections, 8)
+    assert slept == [0.05, 0.1, 0.2, 0.4, 0.5, 0.5, 0.5]
+
+
+def test_it_is_a_random_part_of_that(
+    connections: Connections, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chances: Iterator[float] = itertools.chain([0.1, 0.9], itertools.repeat(0.0))
+    monkeypatch.setattr(random, "random", lambda: next(chances))
+    pool = Pool(connections, max_lifetime=None)
+    fail(pool, connections, 3)
+    assert slept == [pytest.approx(0.005), pytest.approx(0.09)]
+
+
+def test_a_success_ends_it(connections: Connections, slept: list[float]) -> None:
+    pool = Pool(connections)
+    fail(pool, connections, 5)
+    pool.discard(pool.acquire())
+    slept.clear()
+    fail(pool, connections, 2)
+    assert slept == [0.05]
+
+
+@pytest.mark.parametrize(
+    ("acquire", "longest"),
+    [
+        (lambda pool: pool.acquire(timeout=0), 0),
+        (lambda pool: pool.acquire(timeout=0.02), 0.02),
+        (lambda pool: pool.acquire(timeout=None), 0.5),
+        (lambda pool: pool.acquire(), 0.3),
+    ],
+)
+def test_nobody_waits_longer_than_the_caller_would(
+    connections: Connections,
+    slept: list[float],
+    acquire: Callable[[Pool[FakeConnection]], FakeConnection],
+    longest: float,
+) -> None:
+    pool = Pool(connections, timeout=0.3)
+    fail(pool, connections, 8)
+    slept.clear()
+    acquire(pool)
+    assert slept == [longest]
+
+
+def test_a_pool_that_is_closed_meanwhile_does_not_connect(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool(connections)
+    fail(pool, connections, 1)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pool.close(timeout=0))
+    with pytest.raises(PoolClosed):
+        pool.acquire()
+    assert connections.made == []
+    assert pool.stats().total == 0
+
+
+def test_an_idle_connection_is_there_for_who_asks_meanwhile(
+    connections: Connections, slept: list[float]
+) -> None:
+    pool = Pool(connections, max_size=2)
+    idle, other = pool.acquire(), pool.acquire()
+    pool.discard(other)
+    fail(pool, connections, 3)
+    pool.release(idle)
+    slept.clear()
+    assert pool.acquire() is idle
+    assert slept == []
