@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 OLDEST_REDIS := 5.0.0
 
-.PHONY: demo test torture bench check clean
+.PHONY: demo test torture soak bench check clean
 
 # Workers that answer over one connection shared through the fork, and over forksafe_pool.
 demo: $(VENV)/.installed
@@ -20,6 +20,10 @@ test: $(VENV)/.yardsticks
 # Every driver, every way to fork, every misdeed, ours beside its peers: docs/torture.md. 20 minutes.
 torture: $(VENV)/.installed
 	$(BIN)/python -m tests.torture $(ARGS)
+
+# Workers killed, forks, reloads, servers that die, for so many minutes: the end of docs/torture.md.
+soak: $(VENV)/.installed
+	$(BIN)/python -m tests.soak $(ARGS)
 
 # The same work by ours and by the peers, in one run: docs/benchmarks.md. 10 minutes.
 bench: $(VENV)/.installed

@@ -39,7 +39,6 @@ class Place(Generic[C]):
         "conn",
         "expires_at",
         "fresh_until",
-        "idle_since",
         "key",
         "uses",
     )
@@ -49,7 +48,6 @@ class Place(Generic[C]):
     key: int
     #: time.monotonic() seconds.
     expires_at: float
-    idle_since: float
     #: Until then it is handed out again without a further look.
     fresh_until: float
     #: How often it was handed out. Only the holder writes it, so it needs no lock.
@@ -62,7 +60,7 @@ class Place(Generic[C]):
         self._ledger = weakref.ref(ledger)
         self.conn = None
         self.key = 0
-        self.expires_at = self.idle_since = self.fresh_until = 0.0
+        self.expires_at = self.fresh_until = 0.0
         self.uses = 0
         # No call stands between these two, so no exception of a signal does.
         self._taken = True

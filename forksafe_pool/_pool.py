@@ -342,9 +342,13 @@ class Pool(Generic[C]):
         if self.max_idle is not None and ledger.reap_at == float("inf"):
             ledger.reap_at = now + self.max_idle
 
+    def _idle_since(self, place: Place[C]) -> float:
+        """When it was released; earlier for one that expires soon, and is replaced then."""
+        return place.fresh_until - self._fresh_for
+
     def _is_usable(self, place: Place[C]) -> bool:
         now = monotonic()
-        idle = now - place.idle_since
+        idle = now - self._idle_since(place)
         if now >= place.expires_at or (self.max_idle is not None and idle > self.max_idle):
             return False
         return now < place.fresh_until or self._driver.is_alive(place.conn)  # type: ignore[arg-type]
@@ -380,7 +384,6 @@ class Pool(Generic[C]):
                 self._retire(ledger, place)
                 return
         place.fresh_until = fresh_until
-        place.idle_since = now
         ledger.available.append(place)
         if ledger.waiters:
             ledger.serve()
@@ -442,9 +445,10 @@ class Pool(Generic[C]):
                 place = ledger.available.popleft()
             except IndexError:
                 break
-            if now - place.idle_since <= max_idle:
+            idle_since = self._idle_since(place)
+            if now - idle_since <= max_idle:
                 ledger.available.appendleft(place)
-                ledger.reap_at = place.idle_since + max_idle
+                ledger.reap_at = idle_since + max_idle
                 if ledger.waiters:
                     ledger.serve()
                 if self._closed:

@@ -37,13 +37,8 @@ class Server(ABC):
         self.prepare()
         for _ in range(5):  # another process may take the port between the two
             self.port = port or free_port()
-            with self._log.open("wb") as log:
-                self._process = subprocess.Popen(
-                    self.command(), stdout=log, stderr=log, cwd=self.folder, user=self.user
-                )
-            if self._comes_up():
+            if self._start():
                 return
-            self._end()
         said = self._log.read_text(errors="replace")
         self._folder.cleanup()
         raise RuntimeError(f"no {type(self).__name__} came up in {LIMIT} s:\n{said}")
@@ -65,6 +60,27 @@ class Server(ABC):
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait(LIMIT)
+
+    def start_again(self) -> None:
+        """After `kill`, on the same port; returns when it serves."""
+        deadline = time.monotonic() + LIMIT
+        while not self._start():  # what the dead one has left behind may take a while to go
+            assert time.monotonic() < deadline, self._log.read_text(errors="replace")
+
+    def _start(self) -> bool:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self.command(), stdout=log, stderr=log, cwd=self.folder, user=self.user
+            )
+        if self._comes_up():
+            return True
+        self._end()
+        return False
 
     def _comes_up(self) -> bool:
         deadline = time.monotonic() + LIMIT

@@ -9,19 +9,19 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import os
+import platform
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 
 from tests.support.programs import ROOT
-from tests.torture import cell, matrix, report, servers, suites, ways
+from tests.torture import cell, matrix, record, report, servers, suites, ways
 from tests.torture.report import Found
 from tests.torture.subject import Driver, Pool
 
-PAGE = ROOT / "docs" / "torture.md"
 #: Seconds for a child. Nothing takes a tenth of it but what hangs.
-LIMIT = 5.0
+LIMIT = 4.0
 
 
 def main() -> None:
@@ -43,13 +43,20 @@ def main() -> None:
     if options.only or options.ours or servers.MISSING:
         sys.stdout.write("\n".join(report.page(found, {})) + "\n")
         sys.exit(bool(bad))
+    results = {name: run_suites(chosen) for name, chosen in suites.ALL.items()}
+    about = {"python": platform.python_version(), "cores": os.cpu_count()}
+    record.write("matrix", record.pack(found, **about, **results))
+    say(f"written: {record.PAGE.relative_to(ROOT)}\n")
+    failed = sum(counts["failed"] for part in results.values() for _, counts in part.values())
+    sys.exit(bool(bad) or bool(failed))
+
+
+def run_suites(chosen: dict[str, str]) -> report.Results:
     results = {}
-    for name, path in suites.SUITES.items():
+    for name, path in chosen.items():
         say(f"  {name}")
         results[name] = (path, suites.run(path))
-    PAGE.write_text("\n".join(report.page(found, results)) + "\n")
-    say(f"written: {PAGE.relative_to(ROOT)}\n")
-    sys.exit(bool(bad) or any(counts["failed"] for _, counts in results.values()))
+    return results
 
 
 def arguments() -> argparse.Namespace:

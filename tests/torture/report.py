@@ -6,6 +6,7 @@ import os
 import platform
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from tests.torture import cell
 from tests.torture.ways import ALL, WITHOUT_HOOKS
@@ -61,11 +62,15 @@ fight for the GIL, CPython's own child hangs, whatever the pool.
 Results = dict[str, tuple[str, dict[str, int]]]
 
 
-def page(found: list[Found], suites: Results) -> list[str]:
+def page(found: list[Found], about: dict[str, Any]) -> list[str]:
+    """The matrix; ``about`` tells where it ran, and what other tests found."""
     known = sum(bool(one.letters) and one.ours and one.is_known for one in found)
-    python = platform.python_version()
     return [
-        ABOUT.format(cells=len(found), python=python, cores=os.cpu_count()),
+        ABOUT.format(
+            cells=len(found),
+            python=about.get("python", platform.python_version()),
+            cores=about.get("cores", os.cpu_count()),
+        ),
         *by_letter(found),
         "",
         "## By driver, pool and misdeed",
@@ -79,7 +84,8 @@ def page(found: list[Found], suites: Results) -> list[str]:
         "",
         *by_way(found),
         "",
-        *by_suite(suites),
+        *by_suite("Servers, frameworks and the wire", FORKING, about.get("suites", {})),
+        *by_suite("Faults", FAULTS, about.get("faults", {})),
         OUT_OF_REACH.format(known=known),
     ]
 
@@ -145,15 +151,23 @@ def by_letter(found: list[Found]) -> list[str]:
     return lines
 
 
-def by_suite(suites: Results) -> list[str]:
+FORKING = """\
+What forks by itself has real processes of its own in its tests, as has what watches, by
+`strace` and the kernel's counters, that no child sends a byte on an inherited socket."""
+
+FAULTS = """\
+Real servers that are killed, stopped, cut off, and a proxy that drops, cuts and refuses; requests
+that are killed in the middle of a reply; and whatever a person might type wrongly."""
+
+
+def by_suite(title: str, about: str, suites: Results) -> list[str]:
     """What has tests of its own, by its name and where they are."""
     if not suites:
         return []
     return [
-        "## Servers, frameworks and the wire",
+        f"## {title}",
         "",
-        "What forks by itself has real processes of its own in its tests, as has what watches, by",
-        "`strace` and the kernel's counters, that no child sends a byte on an inherited socket.",
+        about,
         "",
         "| what | tests | passed | failed | skipped |",
         "| --- | --- | ---: | ---: | ---: |",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support.programs import ROOT
 
-SUITES = {
+FORKS = {
     "gunicorn: sync, gthread, gevent; kill, HUP, USR2": (
         "tests/integrations/forksafe_gunicorn/test_sharing.py"
     ),
@@ -22,6 +22,11 @@ SUITES = {
     "300 forks under 8 busy threads": "tests/forks/test_storm.py",
     "not one byte on the wire": "tests/servers",
 }
+FAULTS = {
+    "servers that die, networks that break, requests killed": "tests/faults",
+    "bad input": "tests/forksafe_pool/test_bad_input.py",
+}
+ALL = {"suites": FORKS, "faults": FAULTS}
 
 
 def run(path: str) -> dict[str, int]:

@@ -1,0 +1,138 @@
+"""What was found, kept in ``docs/torture.json``, from which ``docs/torture.md`` is written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.support.programs import ROOT
+from tests.torture import report
+from tests.torture.report import Found
+
+PAGE = ROOT / "docs" / "torture.md"
+KEPT = PAGE.with_suffix(".json")
+
+
+def load() -> dict[str, Any]:
+    return dict(json.loads(KEPT.read_text())) if KEPT.exists() else {}
+
+
+def write(key: str, value: Any) -> None:
+    """Keep it in the place of what was found the last time, and write the page anew."""
+    kept = {**load(), key: value}
+    KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    PAGE.write_text("\n".join(page(kept)) + "\n")
+
+
+def page(kept: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    if "matrix" in kept:
+        lines += report.page(unpack(kept["matrix"]), kept["matrix"])
+    if "soak" in kept:
+        lines += ["## The long run", "", *soak_table(kept["soak"]), ""]
+    return [*lines, *figures(kept)]
+
+
+# -- the matrix -----------------------------------------------------------------------------------
+
+
+def pack(found: list[Found], **more: Any) -> dict[str, Any]:
+    """The letters of each driver and pool, by way and misdeed, as rows of a table."""
+    ways = list(dict.fromkeys(one.way for one in found))
+    misdeeds = list(dict.fromkeys(one.misdeed for one in found))
+    rows: dict[tuple[str, str, bool], dict[tuple[str, str], str]] = {}
+    for one in found:
+        row = rows.setdefault((one.driver, one.pool, one.ours), {})
+        row[one.way, one.misdeed] = one.letters
+    return {
+        **more,
+        "ways": ways,
+        "misdeeds": misdeeds,
+        "rows": [
+            {
+                "driver": driver,
+                "pool": pool,
+                "ours": ours,
+                "letters": [" ".join(row[way, each] or "ok" for each in misdeeds) for way in ways],
+            }
+            for (driver, pool, ours), row in rows.items()
+        ],
+    }
+
+
+def unpack(kept: dict[str, Any]) -> list[Found]:
+    return [
+        Found(row["driver"], row["pool"], row["ours"], way, misdeed, letters.replace("ok", ""))
+        for row in kept["rows"]
+        for way, line in zip(kept["ways"], row["letters"], strict=True)
+        for misdeed, letters in zip(kept["misdeeds"], line.split(), strict=True)
+    ]
+
+
+# -- the long run ---------------------------------------------------------------------------------
+
+
+def soak_table(found: dict[str, Any]) -> list[str]:
+    faults = ", ".join(f"{name} ({count})" for name, count in found["faults"].items())
+    rows = {
+        "requests answered, each asking both servers": f"{found['requests']:,}",
+        "forks in the middle of it, whose child asked as well": f"{found['forks']:,}",
+        "faults": faults,
+        "requests that a fault ended with an error": f"{found['errors']:,}",
+        "**answers that were somebody else's**": found["astray"],
+        "**requests that hung**": found["hangs"],
+        "**places lost**": found["places lost"],
+        "**descriptors leaked**": found["descriptors leaked"],
+        "**server connections left after the end**": found["connections left"],
+        "longest time from a server's return to an answer": (
+            f"{found['recovery']} s, of {found['recoveries']} returns"
+        ),
+        "the master's memory in the end, of that in the beginning": found["memory"],
+    }
+    return [
+        f"`make soak ARGS={found['minutes']:g}`: a preloaded Flask application on gunicorn, three "
+        "workers of four threads,",
+        "redis-py and psycopg through our pools; six visitors who know what they must hear.",
+        "",
+        "| | |",
+        "| --- | ---: |",
+        *(f"| {what} | {value} |" for what, value in rows.items()),
+    ]
+
+
+# -- the sum --------------------------------------------------------------------------------------
+
+
+def figures(kept: dict[str, Any]) -> list[str]:
+    """What all of it together has found of ours."""
+    matrix, soak = kept.get("matrix"), kept.get("soak")
+    if matrix is None or soak is None:
+        return []
+    ours = [one for one in unpack(matrix) if one.ours]
+    unknown = [one for one in ours if not one.is_known]
+
+    def cells(letters: str) -> int:
+        return sum(bool(set(letters) & set(one.letters)) for one in unknown)
+
+    tests = sum(counts["tests"] - counts["skipped"] for _, counts in matrix["faults"].values())
+    failed = sum(counts["failed"] for _, counts in matrix["faults"].values())
+    rows: dict[str, tuple[Any, Any, Any]] = {
+        "forks survived": (f"{len(ours):,}", "", f"{soak['forks']:,}"),
+        "faults injected": ("", f"{tests:,}", f"{sum(soak['faults'].values()):,}"),
+        "requests answered": ("", "", f"{soak['requests']:,}"),
+        "replies astray": (cells("RX"), failed, soak["astray"]),
+        "sessions lost": (cells("S"), "", ""),
+        "places lost": ("", failed, soak["places lost"]),
+        "descriptors leaked": (cells("D"), "", soak["descriptors leaked"]),
+        "hangs": (cells("H"), failed, soak["hangs"]),
+    }
+    return [
+        "## Figures",
+        "",
+        "Of our pools. The matrix is without what is out of reach; of the tests of faults, which",
+        "look for all of it, it is those that failed.",
+        "",
+        "| | the matrix, `make torture` | faults, `tests/faults` | the long run, `make soak` |",
+        "| --- | ---: | ---: | ---: |",
+        *(f"| {name} | {a} | {b} | {c} |" for name, (a, b, c) in rows.items()),
+    ]
