@@ -8,7 +8,14 @@ from typing import Any, Generic, TypeVar
 
 from forksafe_pool import _options
 from forksafe_pool._errors import PoolError
-from forksafe_pool._sever import DeadEnd, find_descriptor, is_readable, note_end, sever
+from forksafe_pool._sever import (
+    DeadEnd,
+    find_descriptor,
+    is_closed,
+    is_readable,
+    note_end,
+    sever,
+)
 
 C = TypeVar("C")
 
@@ -30,11 +37,11 @@ class Driver(Generic[C]):
     ) -> None:
         self.pool_name = pool_name
         self.connect = _options.function("connect", connect)
-        self._check = _options.function_or_none("check", check)
-        self._configure = _options.function_or_none("configure", configure)
-        self._reset = _options.function_or_none("reset", reset)
-        self._close = _options.function_or_none("close", close)
-        self._fileno = _options.function_or_none("fileno", fileno) or find_descriptor
+        self._check = _options.function_or_none("check", check, "conn")
+        self._configure = _options.function_or_none("configure", configure, "conn")
+        self._reset = _options.function_or_none("reset", reset, "conn")
+        self._close = _options.function_or_none("close", close, "conn")
+        self._fileno = _options.function_or_none("fileno", fileno, "conn") or find_descriptor
 
     @property
     def has_reset(self) -> bool:
@@ -50,6 +57,8 @@ class Driver(Generic[C]):
                 f"connect of {self.pool_name} returned a connection that the pool holds "
                 f"already: {conn!r}; it must make a new one each time"
             )
+        if is_closed(conn):
+            return PoolError(f"connect of {self.pool_name} returned a closed connection: {conn!r}")
         return None
 
     def note(self, conn: C) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -31,14 +32,26 @@ def seconds_or_none(name: str, value: Any) -> float | None:
     return None if value is None else seconds(name, value)
 
 
-def function(name: str, value: Any) -> Callable[..., Any]:
+def function(name: str, value: Any, *arguments: str) -> Callable[..., Any]:
+    """``value``, if it can be called with as many arguments as named here."""
     if not callable(value):
         raise TypeError(f"{name} must be a function, not {value!r}")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # written in C: it does not tell
+        return value  # type: ignore[no-any-return]
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        call = f"{name}({', '.join(arguments)})"
+        raise TypeError(
+            f"{name} is called as {call}, which {value!r} does not take: {error}"
+        ) from None
     return value  # type: ignore[no-any-return]
 
 
-def function_or_none(name: str, value: Any) -> Callable[..., Any] | None:
-    return None if value is None else function(name, value)
+def function_or_none(name: str, value: Any, *arguments: str) -> Callable[..., Any] | None:
+    return None if value is None else function(name, value, *arguments)
 
 
 def text_or_none(name: str, value: Any) -> str | None:

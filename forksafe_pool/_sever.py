@@ -42,6 +42,14 @@ def find_descriptor(conn: Any) -> int:
     raise LookupError(f"no descriptor found on {type(conn).__name__}: give Pool a fileno=callable")
 
 
+def is_closed(conn: Any) -> bool:
+    """Whether it says so itself: a socket, or what has a ``closed`` as most drivers' have."""
+    if isinstance(conn, socket.socket):
+        return conn.fileno() < 0
+    closed = getattr(conn, "closed", False)
+    return closed is True or (type(closed) is int and closed != 0)
+
+
 def note_end(conn: Any) -> None:
     """Remember where a C driver's connection leads: later its ``fileno()`` may not tell.
 

@@ -9,7 +9,7 @@ import sqlalchemy.pool
 from sqlalchemy import exc
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from forksafe_pool import PoolTimeout, _making
+from forksafe_pool import PoolTimeout, _making, _options
 from forksafe_pool._sever import note_end
 from forksafe_sqlalchemy import _first_connect
 from forksafe_sqlalchemy._connections import Fairy, Record
@@ -34,7 +34,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
             that has been idle the longest.
 
     Raises:
-        TypeError, ValueError: ``timeout`` is not a number of seconds.
+        TypeError, ValueError: an option is wrong; the message names it.
     """
 
     # Where SQLAlchemy's users have set its levels and handlers.
@@ -51,6 +51,8 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         use_lifo: bool = False,
         **kw: Any,
     ) -> None:
+        _options.count("pool_size", pool_size)
+        _options.count("max_overflow", max_overflow, at_least=-1)
         super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, **kw)  # type: ignore[arg-type]
         self._pool = Records(
             lambda: Record(self),

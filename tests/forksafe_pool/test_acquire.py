@@ -118,7 +118,12 @@ def test_connect_that_returns_the_same_object_twice_is_told() -> None:
 
 def test_connect_may_return_an_object_again_that_was_closed_since() -> None:
     only = FakeConnection(0)
-    pool = Pool(lambda: only, max_size=1)
+
+    def connect() -> FakeConnection:
+        only.times_closed = 0  # it opens again
+        return only
+
+    pool = Pool(connect, max_size=1)
     pool.discard(pool.acquire())
     assert pool.acquire() is only
 

@@ -1,0 +1,112 @@
+"""What a person might get wrong: the error is redis-py's own, or names the option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from forksafe_redis import BlockingConnectionPool, ConnectionPool
+
+OURS = [ConnectionPool, BlockingConnectionPool]
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("min_size", -1, ValueError),
+        ("min_size", "many", ValueError),
+        ("min_size", 1.5, TypeError),
+        ("min_size", 99, ValueError),
+        ("max_waiting", -1, ValueError),
+        ("max_lifetime", -1, ValueError),
+        ("max_lifetime", float("nan"), ValueError),
+        ("max_idle", "soon", ValueError),
+        ("check_after", None, TypeError),
+        ("check_after", "-1", ValueError),
+        ("name", 7, TypeError),
+    ],
+)
+def test_an_option_of_ours(kind: Any, name: str, value: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match=rf"^{name} must "):
+        kind(max_connections=10, **{name: value})
+
+
+@pytest.mark.parametrize("timeout", ["soon", -1, float("nan"), True, []])
+def test_a_timeout(timeout: object) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^timeout must be"):
+        BlockingConnectionPool(timeout=timeout)
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("max_connections", [-1, "ten", 1.5])
+def test_max_connections(kind: Any, max_connections: object) -> None:
+    with pytest.raises((TypeError, ValueError), match="max_connections"):
+        kind(max_connections=max_connections)
+
+
+def outcome(kind: Any, url: str) -> object:
+    """The options of the pool that ``url`` makes, or the error."""
+    try:
+        pool = kind.from_url(url)
+    except Exception as error:
+        return type(error), str(error)
+    return {name: repr(value) for name, value in pool.connection_kwargs.items() if name in SHOWN}
+
+
+SHOWN = ("host", "port", "db", "username", "password", "path", "socket_timeout", "retry_on_timeout")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (ConnectionPool, redis.ConnectionPool),
+        (BlockingConnectionPool, redis.BlockingConnectionPool),
+    ],
+)
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "redis", "redis:/", "http://localhost", "redis://localhost:port", "redis://[::1"),
+        *("redis://localhost:99999", "redis://localhost/one", "redis://localhost?db=one"),
+        *("redis://localhost?socket_timeout=soon", "redis://localhost?max_connections=ten"),
+        *("redis://localhost?health_check_interval=often", "unix://", "rediss://:@:/"),
+    ],
+)
+def test_a_url(ours: Any, theirs: Any, url: str) -> None:
+    assert outcome(ours, url) == outcome(theirs, url)
+
+
+# To make text hypothesis reads a table first, which takes its time on a busy machine.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@patient
+@given(
+    st.builds(
+        "{}://{}{}{}{}".format,
+        st.sampled_from(["redis", "rediss", "unix", "http", ""]),
+        st.text(max_size=8),
+        st.text(alphabet=":/@?#[]%0159ab", max_size=6),
+        st.sampled_from(["", "?", "?db=", "?socket_timeout=", "?max_connections="]),
+        st.text(max_size=4),
+    )
+)
+@example("redis://localhost:6379/0?timeout=1")
+def test_any_url_does_what_it_does_in_redis_py(url: str) -> None:
+    assert outcome(ConnectionPool, url) == outcome(redis.ConnectionPool, url)
+
+
+@patient
+@given(st.text(max_size=8))
+def test_any_timeout_in_a_url_is_a_number_or_is_named(text: str) -> None:
+    wrong: str | None = None
+    try:
+        BlockingConnectionPool(timeout=text)
+    except ValueError as error:
+        wrong = str(error)
+    assert wrong is None or wrong.startswith("timeout must be")
