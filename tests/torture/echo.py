@@ -54,6 +54,7 @@ class Http(http.server.BaseHTTPRequestHandler):
 
 class Listener(socketserver.ThreadingTCPServer):
     daemon_threads = True
+    allow_reuse_address = True
     request_queue_size = 128
     tls: ssl.SSLContext | None = None
 

@@ -1,0 +1,83 @@
+"""The server is killed and started again while eight threads use it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from tests.faults.clients import SIZE, Client
+from tests.forksafe_pool.threads import Caller, eventually
+from tests.support.server import Server
+
+LIMIT = 60.0
+THREADS = 8
+
+
+class Crowd:
+    """Threads that ask and ask, and how often each was answered."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._stop = threading.Event()
+        self.answered = [0] * THREADS
+        self.failed = [0] * THREADS
+        self.most = 0
+        self._callers = [Caller(self._asker(number)) for number in range(THREADS)]
+
+    def _asker(self, number: int) -> Callable[[], None]:
+        def ask() -> None:
+            while not self._stop.is_set():
+                if self._client.is_answered():
+                    self.answered[number] += 1
+                else:
+                    self.failed[number] += 1
+                self.most = max(self.most, self._client.stats().total)
+
+        return ask
+
+    def wait_for_everybody(self, counts: list[int]) -> None:
+        """Until each thread has counted one more."""
+        before = counts.copy()
+
+        def all_did() -> bool:
+            assert all(caller.running for caller in self._callers), "a reply went astray"
+            return all(now > then for now, then in zip(counts, before, strict=True))
+
+        eventually(all_did, LIMIT)
+
+    def stop(self) -> None:
+        self._stop.set()
+        for caller in self._callers:
+            caller.result(LIMIT)
+
+
+def test_everybody_is_served_again(kind: type[Client], server: Server) -> None:
+    client = kind(server.port)
+    crowd = Crowd(client)
+    try:
+        crowd.wait_for_everybody(crowd.answered)
+        for _ in range(2):
+            server.kill()
+            crowd.wait_for_everybody(crowd.failed)
+            server.start_again()
+            crowd.wait_for_everybody(crowd.answered)
+    finally:
+        crowd.stop()
+    assert crowd.most <= SIZE
+    client.assert_whole()
+    client.close()
+
+
+def test_who_waits_for_a_place_is_not_forgotten(kind: type[Client], server: Server) -> None:
+    """Whoever fails to connect wakes the next one."""
+    client = kind(server.port)
+    assert client.is_answered()
+    server.kill()
+    callers = [Caller(client.is_answered) for _ in range(THREADS)]
+    answered = [caller.result(LIMIT) for caller in callers]
+    assert not any(answered)
+    client.assert_whole()
+    server.start_again()
+    eventually(client.is_answered, LIMIT)
+    client.assert_whole()
+    client.close()
