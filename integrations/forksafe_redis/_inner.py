@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import weakref
 from collections.abc import Callable
@@ -21,24 +20,8 @@ if TYPE_CHECKING:
     from forksafe_redis._pool import ConnectionPool
 
 
-logger = logging.getLogger("forksafe_redis")
-
-
 class RedisDriver(Driver[Any]):
     """Severs as redis-py's objects need it."""
-
-    owner: Callable[[], ConnectionPool | None]
-    has_reset = True
-
-    def reset(self, conn: Any) -> bool:
-        owner = self.owner()
-        try:
-            return owner is not None and owner._take_back(conn)
-        except Exception:
-            logger.warning(
-                "%s: a connection cannot be taken back, it is closed", self.pool_name, exc_info=True
-            )
-            return False
 
     def sever(self, conn: Any, dead_end: DeadEnd) -> bool:
         severed = super().sever(conn, dead_end)
@@ -62,7 +45,6 @@ class Connections(Pool[Any]):
     """
 
     _driver_class = RedisDriver
-    _driver: RedisDriver
 
     def __init__(self, owner: ConnectionPool, **options: Any) -> None:
         reference = weakref.ref(owner)
@@ -94,7 +76,6 @@ class Connections(Pool[Any]):
             fileno=_connection.find_descriptor if is_redis else None,
             **options,
         )
-        self._driver.owner = reference
 
     def _sever_inherited(self, ledger: Ledger[Any]) -> None:
         # What the parent counted, and a child that starts from zero must count off: outside the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from queue import LifoQueue
@@ -18,6 +19,8 @@ from forksafe_pool import PoolClosed, PoolStats, PoolTimeout, TooManyWaiting, _m
 from forksafe_pool._ledger import Ledger
 from forksafe_redis import _connection, _metrics
 from forksafe_redis._inner import Connections
+
+logger = logging.getLogger("forksafe_redis")
 
 
 class ConnectionPool(redis.ConnectionPool):
@@ -65,7 +68,8 @@ class ConnectionPool(redis.ConnectionPool):
             _metrics.count(self, used=-len(self._in_use_connections))
         self._made_by = _connection.counting(self.connection_class)
         # The class of which nearly every connection is: what needs no second look.
-        self._counting = self._made_by if _connection.counts(self._made_by) else None
+        is_usual = _connection.counts(self._made_by) and not self._dispatcher
+        self._counting = self._made_by if is_usual else None
         self._pool = Connections(
             self, max_size=self.max_connections, timeout=self._wait, **self._options
         )
@@ -76,6 +80,11 @@ class ConnectionPool(redis.ConnectionPool):
     def _wait(self) -> float | None:
         """How long `get_connection` waits, in seconds."""
         return 0
+
+    @property
+    def _dispatcher(self) -> Any:
+        """Whom to tell of a connection that comes back; redis-py's own tells it what we do."""
+        return self.connection_kwargs.get("event_dispatcher")
 
     # -- the fork -----------------------------------------------------------------------------
 
@@ -157,7 +166,7 @@ class ConnectionPool(redis.ConnectionPool):
 
     def _acquire(self) -> Any:
         try:
-            return self._pool.acquire(0)
+            return self._pool.acquire()
         except PoolTimeout as error:
             # An idle connection is missing for a moment while it is renewed under the lock.
             if self._lock.acquire(blocking=False):
@@ -166,7 +175,7 @@ class ConnectionPool(redis.ConnectionPool):
         with self._lock:
             pass
         try:
-            return self._pool.acquire(timeout=0)
+            return self._pool.acquire()
         except PoolTimeout as error:
             raise MaxConnectionsError(f"Too many connections: {error}") from error
 
@@ -186,7 +195,26 @@ class ConnectionPool(redis.ConnectionPool):
 
     def release(self, connection: Any) -> None:
         """Give a connection back. What this process does not hold is ignored, and counted."""
+        if (
+            connection.__class__ is not self._counting
+            or not connection.needs_nothing()
+            or _metrics.is_enabled()
+        ):
+            place = self._pool._checkpid().in_use.get(id(connection))
+            if place is not None and not self._is_taken_back(connection):
+                self._pool.discard(connection)
+                return
         self._pool.release(connection)
+
+    def _is_taken_back(self, connection: Any) -> bool:
+        try:
+            return self._take_back(connection)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._pool.discard(connection)
+                raise
+            logger.warning("%s: a connection is closed, not reused", self.name, exc_info=True)
+            return False
 
     def discard(self, connection: Any) -> None:
         """Give a connection back to be closed, not used again. Else like `release`."""
@@ -234,13 +262,9 @@ class ConnectionPool(redis.ConnectionPool):
         return bool(enabled and enabled())
 
     def _take_back(self, connection: Any) -> bool:
-        """Prepare a released connection for the next user, before the next user can have it."""
-        if _metrics.is_enabled():
-            _metrics.count(self, idle=1, used=-1)
-        dispatcher = self.connection_kwargs.get("event_dispatcher")
-        is_usual = connection.__class__ is self._counting
-        if is_usual and dispatcher is None and connection.needs_nothing():
-            return True
+        """Prepare a connection for the next user, before the next user can have it."""
+        _metrics.count(self, idle=1, used=-1)
+        dispatcher = self._dispatcher
         if not _connection.is_clean(connection):
             connection.disconnect()
         if dispatcher is not None:
@@ -381,7 +405,17 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
         max_waiting: how many callers may wait at a time; one more gets ``ConnectionError``.
     """
 
-    timeout: float | None
+    _timeout: float | None
+
+    @property
+    def timeout(self) -> float | None:
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, value: float | None) -> None:
+        self._timeout = value
+        if "_pool" in self.__dict__:
+            self._pool.timeout = value
 
     @property
     def pool(self) -> Any:
@@ -397,7 +431,7 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
 
     def _acquire(self) -> Any:
         try:
-            return self._pool.acquire(self.timeout)
+            return self._pool.acquire()
         except (PoolTimeout, TooManyWaiting, PoolClosed) as error:
             raise RedisConnectionError(f"No connection available: {error}") from error
 

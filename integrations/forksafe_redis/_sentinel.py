@@ -18,6 +18,7 @@ class SentinelConnectionPool(ConnectionPool, redis.sentinel.SentinelConnectionPo
 
     def reset(self) -> None:
         super().reset()
+        self._counting = None  # each connection is looked at: its master may have been replaced
         self.proxy.reset()
 
     def _take_back(self, connection: Any) -> bool:

@@ -362,3 +362,13 @@ def test_renewed_credentials(pool: ConnectionPool, client: Any, watcher: Any) ->
     after = watcher.info("commandstats")["cmdstat_auth"]["calls"]
     assert after - before == 2
     assert client.ping()
+
+
+def test_a_timeout_may_be_changed_as_redis_py_s(redis_url: str) -> None:
+    pool = BlockingConnectionPool.from_url(redis_url, max_connections=1, timeout=20)
+    connection = pool.get_connection()
+    pool.timeout = 0.01
+    with pytest.raises(RedisConnectionError, match=r"within 0\.01 s"):
+        pool.get_connection()
+    pool.release(connection)
+    pool.disconnect()
