@@ -87,6 +87,11 @@ class Driver(Generic[C]):
         except (OSError, ValueError):
             return False
 
+    def is_in_step(self, conn: C) -> bool:
+        """Whether every reply has been read, though an exception has ended the block; nothing is
+        raised. Where it cannot be told, that is left to `reset`."""
+        return True
+
     def reset(self, conn: C) -> bool:
         """Prepare a released connection; False if it is not fit for the next user."""
         try:

@@ -40,7 +40,7 @@ class Lease(Generic[C]):
             ledger = pool._checkpid()
         if place.uses != self._turn or ledger.in_use.pop(place.key, None) is not place:
             pool._ignore(ledger, place.conn)
-        elif kind is None or (pool._resets and issubclass(kind, (Exception, GeneratorExit))):
+        elif kind is None or pool._is_reusable(ledger, place, kind):
             pool._give_back(ledger, place)
         else:
             pool._retire(ledger, place)

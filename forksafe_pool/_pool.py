@@ -403,6 +403,16 @@ class Pool(Generic[C]):
         self._retire(ledger, place)
         return False
 
+    def _is_reusable(self, ledger: Ledger[C], place: Place[C], kind: type[BaseException]) -> bool:
+        """Whether `reset` may have what a block that such an error ended has used."""
+        if not (self._resets and issubclass(kind, (Exception, GeneratorExit))):
+            return False
+        try:
+            return self._driver.is_in_step(place.conn)  # type: ignore[arg-type]
+        except BaseException:
+            self._retire(ledger, place)
+            raise
+
     def discard(self, conn: C) -> None:
         """Give a connection back to be closed, not used again. Else like `release`."""
         ledger = self._checkpid()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import secrets
+from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, Protocol, TypeVar
 
 import forksafe_pool
@@ -31,6 +34,11 @@ class DbapiDriver(Driver[C]):
     def is_alive(self, conn: C) -> bool:
         return super().is_alive(conn) and (self._check is None or _rolls_back(conn))
 
+    def is_in_step(self, conn: C) -> bool:
+        # A signal's exception (a time limit, say) may strike between a statement and its reply,
+        # and most drivers would take that for the reply to their ROLLBACK.
+        return _rolls_back(conn) and _answers(conn)
+
     def reset(self, conn: C) -> bool:
         if not _rolls_back(conn):
             return False
@@ -49,6 +57,21 @@ def _rolls_back(conn: Any) -> bool:
         logger.info("a connection is closed, not reused: %s", error)
         return False
     return True
+
+
+def _answers(conn: Any) -> bool:
+    """Whether it answers what it is asked."""
+    number = secrets.randbelow(10**9)
+    try:
+        with closing(conn.cursor()) as cursor:
+            cursor.execute(f"SELECT {number}")
+            row = cursor.fetchone()
+        if [number] == list(row.values() if isinstance(row, Mapping) else row):
+            return True
+        logger.info("a connection is closed, not reused: it answers an earlier statement")
+    except Exception as error:
+        logger.info("a connection is closed, not reused: %s", error)
+    return False
 
 
 class Pool(forksafe_pool.Pool[C]):

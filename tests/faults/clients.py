@@ -6,30 +6,53 @@ import secrets
 import socket
 from typing import Any, ClassVar
 
+import psycopg
+import pymysql
 import redis
 import sqlalchemy
+from pymemcache.client.base import Client as MemcacheClient
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+import forksafe_dbapi
 import forksafe_psycopg
 from forksafe_pool import Pool, PoolStats
 from forksafe_redis import BlockingConnectionPool, ConnectionPool
 from forksafe_sqlalchemy import QueuePool
+from tests.support import mariadb, memcached
+from tests.support.mariadb import MariaDB
+from tests.support.memcached import Memcached
 from tests.support.postgres import Postgres
 from tests.support.server import Server
 from tests.support.valkey import Valkey
 from tests.torture.echo import Echo
 
 SIZE = 3
-#: Seconds that a client waits for a reply.
-PATIENCE = 1.0
+#: Seconds that a client waits for a reply, where it is not told otherwise.
+PATIENCE = 0.6
+#: For `check_after`: the pool trusts a connection that comes back, and has to be right.
+NEVER = 3600.0
 
 
 class Client:
     """``port`` is the server's own, or that of what stands before it."""
 
     name: ClassVar[str]
+    missing: ClassVar[str | None] = None
+    #: What the driver raises where nobody can be reached.
+    unreachable: ClassVar[type[Exception]]
 
-    def __init__(self, port: int) -> None:
+    def __init__(
+        self, port: int, *, check_after: float = 0, patience: float | None = PATIENCE
+    ) -> None:
         self.port = port
+        self.check_after = check_after
+        self.patience = patience
+        self.open()
+
+    def open(self) -> None:
+        """Make the pool."""
+        raise NotImplementedError
 
     @staticmethod
     def start_server() -> Server:
@@ -49,6 +72,11 @@ class Client:
         assert heard == word, "a reply went astray"
         return True
 
+    def assert_answered(self) -> None:
+        """There is an answer, and no error."""
+        word = secrets.token_hex(8)
+        assert self.ask(word) == word, "a reply went astray"
+
     def stats(self) -> PoolStats:
         raise NotImplementedError
 
@@ -62,17 +90,29 @@ class Client:
         assert stats.total <= SIZE
 
 
-class Socket(Client):
+class Plain(Client):
+    """One of our own pools, not hidden in another library's class."""
+
+    pool: Pool[Any]
+
+    def stats(self) -> PoolStats:
+        return self.pool.stats()
+
+    def close(self) -> None:
+        assert self.pool.close()
+
+
+class Socket(Plain):
     """The generic pool, with nothing but a connect."""
 
     name = "socket"
+    unreachable = ConnectionRefusedError
 
-    def __init__(self, port: int) -> None:
-        super().__init__(port)
+    def open(self) -> None:
         self.pool = Pool(
-            lambda: socket.create_connection(("127.0.0.1", port), PATIENCE),
+            lambda: socket.create_connection(("127.0.0.1", self.port), self.patience),
             max_size=SIZE,
-            check_after=0,
+            check_after=self.check_after,
         )
 
     @staticmethod
@@ -88,28 +128,49 @@ class Socket(Client):
                 if not chunk:
                     raise EOFError
                 heard += chunk
-        return heard.split()[2].decode()
+        return str(heard.split()[2].decode())
 
-    def stats(self) -> PoolStats:
-        return self.pool.stats()
 
-    def close(self) -> None:
-        assert self.pool.close()
+class Memcache(Plain):
+    """The generic pool, with a driver that connects when it is first used."""
+
+    name = "pymemcache"
+    missing = memcached.MISSING
+    unreachable = ConnectionRefusedError
+
+    def open(self) -> None:
+        self.pool = Pool(
+            lambda: MemcacheClient(
+                ("127.0.0.1", self.port), connect_timeout=PATIENCE, timeout=self.patience
+            ),
+            max_size=SIZE,
+            check_after=self.check_after,
+        )
+
+    @staticmethod
+    def start_server() -> Server:
+        return Memcached()
+
+    def ask(self, word: str) -> str:
+        with self.pool.connection() as conn:
+            conn.set(word, word)  # to which there is no reply
+            return str(conn.get(word).decode())
 
 
 class Redis(Client):
     name = "BlockingConnectionPool"
+    unreachable = redis.ConnectionError
     kind: ClassVar[Any] = BlockingConnectionPool
 
-    def __init__(self, port: int) -> None:
-        super().__init__(port)
+    def open(self) -> None:
         self.pool: Any = self.kind(
             host="127.0.0.1",
-            port=port,
+            port=self.port,
             max_connections=SIZE,
-            socket_timeout=PATIENCE,
+            socket_timeout=self.patience,
             socket_connect_timeout=PATIENCE,
-            check_after=0,
+            check_after=self.check_after,
+            retry=Retry(NoBackoff(), 0),  # what goes wrong is to be seen
         )
         self.client = redis.Redis(connection_pool=self.pool)
 
@@ -133,16 +194,35 @@ class NonBlockingRedis(Redis):
     kind = ConnectionPool
 
 
-class Psycopg(Client):
-    name = "psycopg"
+class Pipeline(Redis):
+    name = "pipeline"
+    transaction = False
 
-    def __init__(self, port: int) -> None:
-        super().__init__(port)
+    def ask(self, word: str) -> str:
+        with self.client.pipeline(transaction=self.transaction) as pipeline:
+            for _ in range(3):
+                pipeline.echo(word)
+            first, second, third = pipeline.execute()
+        assert first == second == third
+        return str(first.decode())
+
+
+class Transaction(Pipeline):
+    name = "transaction"
+    kind = ConnectionPool
+    transaction = True
+
+
+class Psycopg(Plain):
+    name = "psycopg"
+    unreachable = psycopg.OperationalError
+
+    def open(self) -> None:
         self.pool = forksafe_psycopg.Pool(
-            f"host=127.0.0.1 port={port} user=postgres dbname=postgres sslmode=disable "
-            f"gssencmode=disable connect_timeout=2",
+            f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres sslmode=disable "
+            "gssencmode=disable connect_timeout=2",
             max_size=SIZE,
-            check_after=0,
+            check_after=self.check_after,
             kwargs={"autocommit": True},
         )
 
@@ -155,26 +235,53 @@ class Psycopg(Client):
             row = conn.execute("SELECT %s::text", (word,)).fetchone()
         return str(row and row[0])
 
-    def stats(self) -> PoolStats:
-        return self.pool.stats()
 
-    def close(self) -> None:
-        assert self.pool.close()
+class PyMySql(Plain):
+    name = "PyMySQL"
+    missing = mariadb.MISSING
+    unreachable = pymysql.OperationalError
+
+    def open(self) -> None:
+        self.pool = forksafe_dbapi.Pool(
+            lambda: pymysql.connect(
+                host="127.0.0.1",
+                port=self.port,
+                user="root",
+                connect_timeout=2,
+                read_timeout=self.patience,
+            ),
+            max_size=SIZE,
+            check_after=self.check_after,
+        )
+
+    @staticmethod
+    def start_server() -> Server:
+        return MariaDB()
+
+    def ask(self, word: str) -> str:
+        with self.pool.connection() as conn, conn.cursor() as cursor:
+            cursor.execute("SELECT %s", (word,))
+            row = cursor.fetchone()
+        return str(row and row[0])
 
 
-class SqlAlchemy(Psycopg):
+class SqlAlchemy(Client):
+    """Its own check is all or nothing: ``pool_pre_ping``."""
+
     name = "SQLAlchemy"
+    unreachable = sqlalchemy.exc.OperationalError
 
-    def __init__(self, port: int) -> None:
-        Client.__init__(self, port)
+    def open(self) -> None:
         self.engine = sqlalchemy.create_engine(
-            f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres",
+            f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres",
             connect_args={"sslmode": "disable", "gssencmode": "disable", "connect_timeout": 2},
             poolclass=QueuePool,
             pool_size=SIZE,
             max_overflow=0,
-            pool_pre_ping=True,
+            pool_pre_ping=self.check_after < NEVER,
         )
+
+    start_server = staticmethod(Psycopg.start_server)
 
     def ask(self, word: str) -> str:
         with self.engine.connect() as connection:
@@ -189,6 +296,21 @@ class SqlAlchemy(Psycopg):
         self.engine.dispose()
 
 
-CLIENTS: list[type[Client]] = [Socket, Redis, NonBlockingRedis, Psycopg, SqlAlchemy]
+CLIENTS: list[type[Client]] = [
+    Socket,
+    Memcache,
+    Redis,
+    NonBlockingRedis,
+    Psycopg,
+    PyMySql,
+    SqlAlchemy,
+]
 #: Those that have a limit of their own to the time that a reply may take.
-PATIENT: list[type[Client]] = [Socket, Redis, NonBlockingRedis]
+PATIENT: list[type[Client]] = [Socket, Memcache, Redis, NonBlockingRedis, PyMySql]
+#: Those whose callers wait in line for a connection.
+WAITING: list[type[Client]] = [Socket, Memcache, Redis, Psycopg, PyMySql, SqlAlchemy]
+
+
+def named(name: str) -> type[Client]:
+    kinds: list[type[Client]] = [*CLIENTS, Pipeline, Transaction]
+    return next(kind for kind in kinds if kind.name == name)

@@ -1,4 +1,4 @@
-"""A server of each test's own: it is to be broken."""
+"""Servers of this folder's own: they are to be broken."""
 
 from __future__ import annotations
 
@@ -17,11 +17,25 @@ def kind(request: pytest.FixtureRequest) -> type[Client]:
     return found
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[dict[str, Server]]:
+    """By what starts them: several clients may use the same."""
+    servers: dict[str, Server] = {}
+    yield servers
+    for server in servers.values():
+        server.stop()
+
+
 @pytest.fixture
-def server(kind: type[Client]) -> Iterator[Server]:
-    server = kind.start_server()
-    yield server
-    server.stop()
+def server(kind: type[Client], servers: dict[str, Server]) -> Iterator[Server]:
+    if kind.missing:
+        pytest.skip(kind.missing)
+    key = kind.start_server.__qualname__
+    if key not in servers:
+        servers[key] = kind.start_server()
+    yield servers[key]
+    if not servers[key].runs:  # a test that failed has left it dead
+        servers[key].start_again()
 
 
 @pytest.fixture

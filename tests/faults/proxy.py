@@ -12,32 +12,42 @@ LIMIT = 20.0
 
 
 class FaultyProxy:
-    """Passes everything on, until it is told otherwise. Of threads, which end with `close`."""
+    """Passes everything on, until it is told otherwise. Of threads, which end with `close`.
+
+    Not `tests.support.proxy`, which serves one program and counts, nor `tests.support.relay`,
+    whose clients end by themselves: those two stay as simple as they are.
+    """
 
     def __init__(self, port: int) -> None:
         self._server_port = port
         self._lock = threading.Lock()
-        self._passes = threading.Event()
-        self._passes.set()
-        #: Set when a client has sent something that is held back, or cut off.
-        self.struck = threading.Event()
+        self._changed = threading.Condition()
+        self._holds_requests = False
+        #: How many bytes of replies may still pass. None: any number.
+        self._allowance: int | None = None
         self._cut: tuple[int, bool] | None = None
+        #: Set when a client has sent, or is owed, something that is held back, or cut off.
+        self.struck = threading.Event()
         self._links: list[_Link] = []
         self._listener: socket.socket | None = None
+        self._acceptor: threading.Thread | None = None
         self.port = 0
         self.listen()
 
     def listen(self) -> None:
         """Take connections, as at first."""
-        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._acceptor.start()
 
     def refuse(self) -> None:
         """Take no more connections, and reset those that there are."""
-        if self._listener is not None:
+        if self._listener is not None and self._acceptor is not None:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
+            self._acceptor.join(LIMIT)
+            assert not self._acceptor.is_alive()
             self._listener.close()
             self._listener = None
         self.reset()
@@ -47,16 +57,38 @@ class FaultyProxy:
         with self._lock:
             links, self._links = self._links, []
         for link in links:
+            link.abandoned.set()
+        with self._changed:
+            self._changed.notify_all()
+        for link in links:
             link.reset()
 
     def drop(self) -> None:
         """Pass on nothing, in neither direction."""
         self.struck.clear()
-        self._passes.clear()
+        with self._changed:
+            self._holds_requests = True
+            self._allowance = 0
+
+    def hold_replies(self, after: int = 0) -> None:
+        """Pass on requests, and so many bytes of replies."""
+        self.struck.clear()
+        with self._changed:
+            self._allowance = after
+
+    def let_through(self, length: int) -> None:
+        """So many bytes more of what is held back."""
+        with self._changed:
+            assert self._allowance == 0
+            self._allowance = length
+            self._changed.notify_all()
 
     def pass_on(self) -> None:
-        """And also what was held back."""
-        self._passes.set()
+        """Everything again, and also what was held back."""
+        with self._changed:
+            self._holds_requests = False
+            self._allowance = None
+            self._changed.notify_all()
 
     def cut_next_reply(self, length: int, *, silently: bool) -> None:
         """Pass on so many bytes of the next reply; then hang up, or say nothing more for ever."""
@@ -71,30 +103,57 @@ class FaultyProxy:
         while True:
             try:
                 client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._server_port), LIMIT)
             except OSError:
                 return
+            try:
+                server = socket.create_connection(("127.0.0.1", self._server_port), LIMIT)
+            except OSError:
+                client.close()
+                continue
             server.settimeout(None)
             with self._lock:
                 self._links.append(_Link(client, server, self._pump))
 
-    def _pump(self, source: socket.socket, target: socket.socket, is_reply: bool) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, link: _Link) -> None:
+        is_reply = source is link.server
         with contextlib.suppress(OSError):
             while chunk := source.recv(65536):
-                if not self._passes.is_set():
-                    self.struck.set()
-                    self._passes.wait(LIMIT)
-                if is_reply and self._cut is not None:
+                if not is_reply:
+                    self._wait_until(lambda: not self._holds_requests, link)
+                    target.sendall(chunk)
+                elif self._cut is None:
+                    self._pass_reply(chunk, target, link)
+                else:
                     (length, silently), self._cut = self._cut, None
                     target.sendall(chunk[:length])
                     self.struck.set()
-                    if silently:
-                        continue
+                    while silently and source.recv(65536):
+                        pass
                     break
-                target.sendall(chunk)
+        if link.abandoned.is_set():
+            return  # with a goodbye it would be no reset
         for sock in (source, target):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def _pass_reply(self, chunk: bytes, target: socket.socket, link: _Link) -> None:
+        while chunk:
+            with self._changed:
+                self._wait_until(lambda: self._allowance != 0, link)
+                passing = chunk
+                if self._allowance is not None:
+                    passing = chunk[: self._allowance]
+                    self._allowance -= len(passing)
+            target.sendall(passing)
+            chunk = chunk[len(passing) :]
+
+    def _wait_until(self, may_pass: Callable[[], bool], link: _Link) -> None:
+        with self._changed:
+            if not may_pass():
+                self.struck.set()
+                self._changed.wait_for(lambda: may_pass() or link.abandoned.is_set(), LIMIT)
+                if not may_pass():
+                    raise ConnectionResetError
 
 
 class _Link:
@@ -104,12 +163,14 @@ class _Link:
         self,
         client: socket.socket,
         server: socket.socket,
-        pump: Callable[[socket.socket, socket.socket, bool], None],
+        pump: Callable[[socket.socket, socket.socket, _Link], None],
     ) -> None:
+        self.server = server
+        self.abandoned = threading.Event()
         self._sockets = (client, server)
         self._threads = [
-            threading.Thread(target=pump, args=arguments, daemon=True)
-            for arguments in ((client, server, False), (server, client, True))
+            threading.Thread(target=pump, args=(*ends, self), daemon=True)
+            for ends in ((client, server), (server, client))
         ]
         for thread in self._threads:
             thread.start()

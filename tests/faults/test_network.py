@@ -7,12 +7,24 @@ import signal
 from pathlib import Path
 
 import psycopg
+import pymysql
 import pytest
 import redis
 
-from tests.faults.clients import PATIENT, Client, Psycopg, Redis
+from tests.faults.clients import (
+    NEVER,
+    PATIENT,
+    SIZE,
+    WAITING,
+    Client,
+    NonBlockingRedis,
+    Psycopg,
+    PyMySql,
+    Redis,
+    SqlAlchemy,
+)
 from tests.faults.proxy import FaultyProxy
-from tests.forksafe_pool.threads import eventually
+from tests.forksafe_pool.threads import Caller, eventually
 from tests.support.server import Server
 
 LIMIT = 60.0
@@ -21,9 +33,9 @@ patient = pytest.mark.parametrize("kind", PATIENT, indirect=True, ids=lambda kin
 
 
 def assert_all_is_well(client: Client) -> None:
-    eventually(client.is_answered, LIMIT)
-    for _ in range(10):
-        assert client.is_answered()
+    """From the very next request on."""
+    for _ in range(5):
+        client.assert_answered()
     client.assert_whole()
     client.close()
 
@@ -39,23 +51,49 @@ def test_a_network_that_drops_everything_for_a_while(
     kind: type[Client], proxy: FaultyProxy
 ) -> None:
     """The replies that come late are nobody's."""
-    client = kind(proxy.port)
-    assert client.is_answered()
+    client = kind(proxy.port, check_after=NEVER)
+    client.assert_answered()
     proxy.drop()
     assert not client.is_answered()
     assert proxy.struck.is_set()
+    client.assert_whole()
+    proxy.pass_on()
+    assert_all_is_well(client)
+
+
+@patient
+def test_replies_that_are_late(kind: type[Client], proxy: FaultyProxy) -> None:
+    """Three requests are given up at the same time; then all their replies come."""
+    client = kind(proxy.port, check_after=NEVER)
+    client.assert_answered()
+    proxy.hold_replies()
+    callers = [Caller(client.is_answered) for _ in range(SIZE)]
+    assert not any(caller.result(LIMIT) for caller in callers)
+    client.assert_whole()
+    proxy.pass_on()
+    assert_all_is_well(client)
+
+
+def test_a_black_hole_where_the_server_should_be(kind: type[Client], proxy: FaultyProxy) -> None:
+    """It takes connections, and that is all that is ever heard of it."""
+    client = kind(proxy.port)
+    proxy.drop()
+    assert not client.is_answered()
+    assert proxy.struck.is_set()
+    client.assert_whole()
     proxy.pass_on()
     assert_all_is_well(client)
 
 
 @patient
 def test_a_server_that_is_silent_for_a_while(kind: type[Client], server: Server) -> None:
-    client = kind(server.port)
-    assert client.is_answered()
+    client = kind(server.port, check_after=NEVER)
+    client.assert_answered()
     os.kill(server.pid, signal.SIGSTOP)
     try:
         eventually(lambda: has_stopped(server.pid), LIMIT)
         assert not client.is_answered()
+        client.assert_whole()
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert_all_is_well(client)
@@ -63,22 +101,23 @@ def test_a_server_that_is_silent_for_a_while(kind: type[Client], server: Server)
 
 @pytest.mark.parametrize("length", [0, 1, 7])
 def test_half_a_reply_and_then_the_end(kind: type[Client], proxy: FaultyProxy, length: int) -> None:
-    client = kind(proxy.port)
-    assert client.is_answered()
+    client = kind(proxy.port, check_after=NEVER)
+    client.assert_answered()
     proxy.cut_next_reply(length, silently=False)
-    client.is_answered()  # where the client tries again by itself, it is
+    assert not client.is_answered()
     assert proxy.struck.is_set()
+    client.assert_whole()
     assert_all_is_well(client)
 
 
 @patient
-@pytest.mark.parametrize("length", [1, 7])
-def test_half_a_reply_and_then_silence(kind: type[Client], proxy: FaultyProxy, length: int) -> None:
-    client = kind(proxy.port)
-    assert client.is_answered()
-    proxy.cut_next_reply(length, silently=True)
-    client.is_answered()
+def test_half_a_reply_and_then_silence(kind: type[Client], proxy: FaultyProxy) -> None:
+    client = kind(proxy.port, check_after=NEVER)
+    client.assert_answered()
+    proxy.cut_next_reply(7, silently=True)
+    assert not client.is_answered()
     assert proxy.struck.is_set()
+    client.assert_whole()
     assert_all_is_well(client)
 
 
@@ -86,45 +125,94 @@ def test_idle_connections_that_are_reset(kind: type[Client], proxy: FaultyProxy)
     """The next user hears nothing of it."""
     client = kind(proxy.port)
     for _ in range(3):
-        assert client.is_answered()
+        client.assert_answered()
         proxy.reset()
     assert_all_is_well(client)
 
 
 def test_connections_that_are_refused(kind: type[Client], proxy: FaultyProxy) -> None:
+    """The caller gets the driver's error, and the place is free again."""
     client = kind(proxy.port)
-    assert client.is_answered()
+    client.assert_answered()
     proxy.refuse()
-    for _ in range(2):
-        assert not client.is_answered()
+    for _ in range(SIZE + 1):
+        with pytest.raises(kind.unreachable) as caught:
+            client.ask("anybody?")
+        assert not isinstance(caught.value, redis.exceptions.MaxConnectionsError)
         client.assert_whole()
     proxy.listen()
     assert_all_is_well(client)
 
 
-@pytest.mark.parametrize("kind", [Redis], indirect=True, ids=["valkey"])
+@pytest.mark.parametrize("kind", WAITING, indirect=True, ids=lambda kind: kind.name)
+def test_who_waits_in_line_when_connections_are_refused(
+    kind: type[Client], proxy: FaultyProxy
+) -> None:
+    """Everybody hears of it from the driver, long before the pool's own timeout."""
+    client = kind(proxy.port, check_after=NEVER, patience=None)
+    proxy.hold_replies()
+    holders = [Caller(client.is_answered) for _ in range(SIZE)]
+    eventually(lambda: client.stats().total == SIZE, LIMIT)
+    waiters = [Caller(lambda: client.ask("anybody?")) for _ in range(4)]
+    eventually(lambda: client.stats().waiting == 4, LIMIT)
+    proxy.refuse()
+    assert not any(holder.result() for holder in holders)
+    for waiter in waiters:
+        with pytest.raises(kind.unreachable):
+            waiter.result()
+    client.assert_whole()
+    proxy.pass_on()
+    proxy.listen()
+    assert_all_is_well(client)
+
+
+@pytest.mark.parametrize(
+    "kind", [Redis, NonBlockingRedis], indirect=True, ids=lambda kind: kind.name
+)
 def test_idle_connections_that_valkey_closes(kind: type[Client], server: Server) -> None:
     client = kind(server.port)
     with redis.Redis(port=server.port) as admin:
         for _ in range(3):
-            assert client.is_answered()
+            client.assert_answered()
             assert admin.client_kill_filter(skipme=True, _type="normal") == 1
-            assert client.is_answered()
+            client.assert_answered()
     assert_all_is_well(client)
 
 
-@pytest.mark.parametrize("kind", [Psycopg], indirect=True, ids=["postgres"])
+@pytest.mark.parametrize("kind", [Psycopg, SqlAlchemy], indirect=True, ids=lambda kind: kind.name)
 def test_idle_sessions_that_postgres_terminates(kind: type[Client], server: Server) -> None:
     client = kind(server.port)
     dsn = f"host=127.0.0.1 port={server.port} user=postgres dbname=postgres"
     with psycopg.connect(dsn, autocommit=True) as admin:
         for _ in range(3):
-            assert client.is_answered()
+            client.assert_answered()
             # It returns when they are gone.
             ended = admin.execute(
                 "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity "
                 "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
             ).fetchall()
             assert ended == [(True,)]
-            assert client.is_answered()
+            client.assert_answered()
+    assert_all_is_well(client)
+
+
+@pytest.mark.parametrize("kind", [PyMySql], indirect=True, ids=lambda kind: kind.name)
+def test_idle_sessions_that_mariadb_kills(kind: type[Client], server: Server) -> None:
+    client = kind(server.port)
+    with pymysql.connect(host="127.0.0.1", port=server.port, user="root") as admin:
+        cursor = admin.cursor()
+
+        def sessions() -> list[int]:
+            cursor.execute(
+                "SELECT id FROM information_schema.processlist "
+                "WHERE user = 'root' AND id <> connection_id()"
+            )
+            return [row[0] for row in cursor.fetchall()]
+
+        for _ in range(3):
+            client.assert_answered()
+            (session,) = sessions()
+            cursor.execute("KILL %s", (session,))
+            eventually(lambda: not sessions(), LIMIT)
+            client.assert_answered()
     assert_all_is_well(client)

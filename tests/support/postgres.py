@@ -7,10 +7,11 @@ import shutil
 import socket
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 from tests.support.certificates import write_certificate
-from tests.support.server import UNPRIVILEGED, Server
+from tests.support.server import LIMIT, UNPRIVILEGED, Server
 
 
 def _wheel() -> Path:
@@ -83,6 +84,16 @@ class Postgres(Server):
             sock.sendall(struct.pack("!i", len(startup) + 4) + startup)
             return sock.recv(1) == b"R"
 
+    def kill(self) -> None:
+        """And every session with it: they go by themselves, but may answer once more until then."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        sessions = [Path("/proc", pid, "stat") for pid in children.read_text().split()]
+        super().kill()
+        deadline = time.monotonic() + LIMIT
+        while any(_runs(session) for session in sessions):
+            assert time.monotonic() < deadline, "a session outlives its server"
+            time.sleep(0.002)
+
     @property
     def dsn(self) -> str:
         """For libpq."""
@@ -95,3 +106,10 @@ class Postgres(Server):
     def url(self, driver: str) -> str:
         """For SQLAlchemy: ``driver`` is ``psycopg`` or ``psycopg2``."""
         return f"postgresql+{driver}://postgres@{self.host}:{self.port}/postgres?sslmode=disable"
+
+
+def _runs(stat: Path) -> bool:
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -61,6 +61,10 @@ class Server(ABC):
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """End it as a crash would."""
         self._process.kill()

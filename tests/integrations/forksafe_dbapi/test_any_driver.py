@@ -55,6 +55,65 @@ def test_a_rollback_that_is_cut_off() -> None:
         assert pool.stats().total == 0
 
 
+class OutOfStep(Connection):
+    """Answers an earlier statement, or fails as it is told to."""
+
+    def cursor(self) -> OutOfStep:
+        return self
+
+    def execute(self, statement: str) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def fetchone(self) -> tuple[int, ...] | None:
+        return (7,)
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no such statement")])
+def test_a_block_that_raises_on_a_connection_out_of_step(error: Exception | None) -> None:
+    def fail(conn: OutOfStep) -> None:
+        conn.error = error
+        raise ZeroDivisionError
+
+    with Pool(OutOfStep, max_size=1, timeout=0) as pool:
+        with pytest.raises(ZeroDivisionError), pool.connection() as conn:
+            fail(conn)
+        assert conn.closed
+        assert pool.stats().total == 0
+
+
+def test_a_question_that_is_cut_off() -> None:
+    class Struck(OutOfStep):
+        def execute(self, statement: str) -> None:
+            raise KeyboardInterrupt
+
+    with Pool(Struck, max_size=1, timeout=0) as pool:
+        with pytest.raises(KeyboardInterrupt), pool.connection() as conn:
+            raise ZeroDivisionError
+        assert conn.closed
+        assert pool.stats().total == 0
+
+
+@pytest.mark.parametrize("rows", [None, sqlite3.Row, dict])
+def test_a_block_that_raises_leaves_a_connection_in_step(rows: type | None) -> None:
+    def connect() -> sqlite3.Connection:
+        conn = sqlite3.connect(":memory:")
+        conn.row_factory = (
+            rows
+            if rows is not dict
+            else lambda cursor, row: {
+                column[0]: value for column, value in zip(cursor.description, row, strict=True)
+            }
+        )
+        return conn
+
+    with Pool(connect, max_size=1, timeout=0) as pool:
+        with pytest.raises(ZeroDivisionError), pool.connection() as conn:
+            raise ZeroDivisionError
+        with pool.connection() as other:
+            assert other is conn
+
+
 def test_a_rollback_fails_after_the_user_s_own_callback() -> None:
     def break_it(conn: Connection) -> None:
         conn.error = ValueError("out of step")
