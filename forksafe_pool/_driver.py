@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -50,6 +51,9 @@ class Driver(Generic[C]):
 
     def refuse(self, conn: Any, roster: dict[int, C]) -> PoolError | None:
         """What is wrong with what ``connect`` returned."""
+        if inspect.iscoroutine(conn):
+            conn.close()  # else Python warns that nobody has awaited it
+            return PoolError(f"connect of {self.pool_name} is async: the pool is for threads")
         if conn is None:
             return PoolError(f"connect of {self.pool_name} returned None, not a connection")
         if id(conn) in roster:

@@ -1,6 +1,7 @@
 """The beginning and the end of a worker, for what serves: gunicorn, uWSGI, Celery …
 
-No pool needs either to be safe. Nothing here raises: servers die of a hook that does.
+No pool needs either to be safe. Nothing that happens to a pool is raised here: servers die of a
+hook that raises.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from forksafe_pool import _options
 from forksafe_pool._errors import PoolClosed
 from forksafe_pool._pool import Pool
 from forksafe_pool._registry import pools
@@ -26,7 +28,11 @@ def fill_pools(warn: Callable[..., object] = logger.warning) -> None:
 
     Parameters:
         warn: called as ``logging.Logger.warning`` is.
+
+    Raises:
+        TypeError: ``warn`` cannot be called so.
     """
+    _options.function("warn", warn, "message", "pool", "min_size", "error")
     for pool in pools():
         try:
             pool.fill()
@@ -51,7 +57,12 @@ def close_pools(timeout: float = 1.0, warn: Callable[..., object] = logger.warni
     Parameters:
         timeout: seconds to wait for connections in use, for all pools together.
         warn: called as ``logging.Logger.warning`` is.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
     """
+    timeout = _options.seconds("timeout", timeout)
+    _options.function("warn", warn, "message", "pool", "error")
     found = pools()
     for pool in found:
         _close(pool, 0.0, warn)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -14,6 +15,11 @@ def count(name: str, value: Any, *, at_least: int = 0) -> int:
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least}, not {value!r}")
     return value
+
+
+def not_larger(name: str, value: int, limit_name: str, limit: int) -> None:
+    if value > limit:
+        raise ValueError(f"{name} must not be larger than {limit_name} ({limit}), not {value}")
 
 
 def seconds(name: str, value: Any) -> float:
@@ -36,6 +42,8 @@ def function(name: str, value: Any, *arguments: str) -> Callable[..., Any]:
     """``value``, if it can be called with as many arguments as named here."""
     if not callable(value):
         raise TypeError(f"{name} must be a function, not {value!r}")
+    if inspect.iscoroutinefunction(value):
+        raise TypeError(f"{name} must be a function that is not async, not {value!r}")
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):  # written in C: it does not tell
@@ -54,7 +62,17 @@ def function_or_none(name: str, value: Any, *arguments: str) -> Callable[..., An
     return None if value is None else function(name, value, *arguments)
 
 
-def text_or_none(name: str, value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
+def text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
         raise TypeError(f"{name} must be text, not {value!r}")
     return value
+
+
+def text_or_none(name: str, value: Any) -> str | None:
+    return None if value is None else text(name, value)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is not known; empty where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return "".join(f', did you mean "{near}"?' for near in close)

@@ -97,10 +97,7 @@ class Pool(Generic[C]):
     ) -> None:
         self.max_size = _options.count("max_size", max_size, at_least=1)
         self.min_size = _options.count("min_size", min_size)
-        if min_size > max_size:
-            raise ValueError(
-                f"min_size must not be larger than max_size ({max_size}), not {min_size}"
-            )
+        _options.not_larger("min_size", min_size, "max_size", max_size)
         self.timeout = _options.seconds_or_none("timeout", timeout)
         self.max_waiting = (
             None if max_waiting is None else _options.count("max_waiting", max_waiting)

@@ -7,13 +7,12 @@ name alone: what else is written there may be a password.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis.connection
 from redis import Redis
@@ -26,6 +25,9 @@ _CALLBACKS = ("connect", "check", "configure", "reset", "close", "fileno")
 
 # What the one kind of pool calls so is what the other calls so.
 _TWINS = {"max_size": "max_connections", "max_connections": "max_size"}
+
+# What redis-py takes on faith, to fail of it at the first request.
+_SECONDS = ("socket_timeout", "socket_connect_timeout", "health_check_interval")
 
 _parse_url: Any = redis.connection.parse_url
 
@@ -97,6 +99,8 @@ def _build_redis(where: str, url_key: str, options: dict[str, Any]) -> RedisPool
         # redis-py would take 0 for its default.
         size = {"max_connections": 1, **options, **in_url}["max_connections"]
         _options.count("max_connections", size, at_least=1)
+        for name in _SECONDS:
+            _options.seconds_or_none(name, options.get(name))
         pool = BlockingConnectionPool.from_url(url, **options)
         try:
             # Made, not connected: a wrong option shows now, not at the first request.
@@ -128,7 +132,9 @@ def _options_in_url(where: str, url: Any) -> dict[str, Any]:
             path = "" if parts.scheme == "unix" else parts.path
             # A "/", "?" or "#" that was left as it is has cut a password in two.
             if "@" not in path + parts.query + parts.fragment:
-                return dict(_parse_url(url))
+                if re.fullmatch(r"/?\d*/?", unquote(path)):
+                    return dict(_parse_url(url))
+                problem = "must end with the number of a database, /0 for example, or nothing"
     scheme = re.match(r"\w*://", url)
     raise ValueError(f"{where}: '{scheme[0] if scheme else ''}***' {problem}")
 
@@ -158,8 +164,7 @@ def _check_known(where: str, options: Iterable[str], *classes: type) -> None:
     known = {name for signature in signatures for name in signature.parameters}
     for option in options:
         if option not in known:
-            close = known & {_TWINS.get(option)} or difflib.get_close_matches(option, known, n=1)
-            hint = "".join(f', did you mean "{name}"?' for name in close)
+            hint = _options.did_you_mean(_TWINS.get(option, option), known)
             raise ValueError(
                 f'{where}["{option}"]: unknown option of {classes[0].__qualname__}{hint}'
             )

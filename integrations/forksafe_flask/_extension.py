@@ -68,6 +68,8 @@ class ForkSafePool:
             TypeError, ValueError: the configuration is missing or wrong; the message names the
                 key.
         """
+        if not isinstance(app, Flask):  # its value is not shown: a URL may hold a password
+            raise TypeError(f"app must be a Flask app, not {type(app).__name__}")
         if "forksafe_pool" in app.extensions:
             raise RuntimeError(f"{app} has a ForkSafePool already: call init_app once for each app")
         pools = _config.build(app.config)

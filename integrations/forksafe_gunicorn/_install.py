@@ -32,7 +32,14 @@ def install(config: MutableMapping[str, Any]) -> None:
 
     Parameters:
         config: the globals of the configuration, in which hooks are looked up by name and set.
+
+    Raises:
+        TypeError: ``config`` is no dict.
     """
+    if not isinstance(config, MutableMapping):
+        raise TypeError(
+            f"config must be the globals of the configuration, install(globals()), not {config!r}"
+        )
     settings = make_settings()
     for ours in _FIRST + _LAST:
         name = ours.__name__

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from psycopg import Connection, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 
 import forksafe_pool
+from forksafe_pool import _options
 from forksafe_psycopg._driver import PsycopgDriver
 from forksafe_psycopg._lease import Transaction
 
@@ -58,7 +61,7 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
         connection_class: type[Connection[Any]] = Connection,
         **options: Any,
     ) -> None:
-        _understand(conninfo)
+        _options.text("conninfo", conninfo)
         if kwargs is not None and not isinstance(kwargs, Mapping):
             raise TypeError(f"kwargs must be a mapping of connect's arguments, not {kwargs!r}")
         if not (isinstance(connection_class, type) and issubclass(connection_class, Connection)):
@@ -67,6 +70,10 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
                 f"not {connection_class!r}"
             )
         arguments = dict(kwargs or {})
+        for name in arguments:
+            _options.text("a name in kwargs", name)
+        # A class of one's own may take what psycopg's does not.
+        _understand(conninfo, arguments if connection_class is Connection else {})
 
         def connect() -> Connection[Any]:
             conn = connection_class.connect(conninfo, **arguments)
@@ -76,11 +83,24 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
         super().__init__(connect, **options)
 
 
-def _understand(conninfo: str) -> None:
-    if not isinstance(conninfo, str):
-        raise TypeError(f"conninfo must be text, not {conninfo!r}")
+# What psycopg's connect takes beside the parameters of libpq.
+_ARGUMENTS = {
+    name
+    for name, parameter in inspect.signature(Connection.connect).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+}
+
+
+def _understand(conninfo: str, kwargs: dict[str, Any]) -> None:
+    if "\0" in conninfo:
+        raise ValueError("conninfo cannot be understood: there is a zero byte in it")
     try:
         conninfo_to_dict(conninfo)
-    except ProgrammingError as error:
+    except (ProgrammingError, UnicodeError) as error:
         # libpq's message shows the spot; the whole may hold a password.
         raise ValueError(f"conninfo cannot be understood: {str(error).strip()}") from None
+    libpq = {info.keyword.decode() for info in Conninfo.get_defaults()}
+    for name in kwargs:
+        if name not in _ARGUMENTS | libpq:
+            hint = _options.did_you_mean(name, _ARGUMENTS | libpq)
+            raise ValueError(f'kwargs["{name}"]: unknown argument of psycopg.connect{hint}')

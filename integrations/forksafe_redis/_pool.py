@@ -8,19 +8,21 @@ import os
 import threading
 from queue import LifoQueue
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 import redis.connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError, RedisError
 
-from forksafe_pool import PoolClosed, PoolStats, PoolTimeout, TooManyWaiting, _making
+from forksafe_pool import PoolClosed, PoolStats, PoolTimeout, TooManyWaiting, _making, _options
 from forksafe_pool._ledger import Ledger
 from forksafe_redis import _connection, _metrics
 from forksafe_redis._inner import Connections
 
 logger = logging.getLogger("forksafe_redis")
+
+P = TypeVar("P", bound="ConnectionPool")
 
 
 class ConnectionPool(redis.ConnectionPool):
@@ -57,12 +59,28 @@ class ConnectionPool(redis.ConnectionPool):
             "check_after": _number("check_after", check_after),
             "name": name,
         }
+        _options.count("min_size", self._options["min_size"])
         if "timeout" in kwargs:  # redis-py 5.0 leaves it as text
             kwargs["timeout"] = _number("timeout", kwargs["timeout"])
         super().__init__(*args, **kwargs)
 
+    @classmethod
+    def from_url(cls: type[P], url: str, **kwargs: Any) -> P:
+        """A pool with the options that ``url`` holds, beside ``kwargs``, as in redis-py."""
+        if not isinstance(url, str):  # not shown: it may hold a password
+            raise TypeError(
+                f'url must be text such as "redis://localhost:6379/0", not {type(url).__name__}'
+            )
+        return super().from_url(url, **kwargs)
+
     def reset(self) -> None:
         """Forget every connection: those in use are not ours any more when they come back."""
+        size = _options.count("max_connections", self.max_connections, at_least=1)
+        _options.not_larger("min_size", self._options["min_size"], "max_connections", size)
+        if not callable(self.connection_class):
+            raise TypeError(
+                f"connection_class must be a class of connections, not {self.connection_class!r}"
+            )
         if "_pool" in self.__dict__:
             self._checkpid()
             _metrics.count(self, used=-len(self._in_use_connections))

@@ -6,6 +6,7 @@ from typing import Any
 
 import redis.sentinel
 
+from forksafe_pool import _options
 from forksafe_redis import _metrics
 from forksafe_redis._pool import ConnectionPool
 
@@ -15,6 +16,14 @@ class SentinelConnectionPool(ConnectionPool, redis.sentinel.SentinelConnectionPo
 
     The Sentinel object itself asks its sentinels through plain redis-py clients.
     """
+
+    def __init__(self, service_name: str, sentinel_manager: Any, **kwargs: Any) -> None:
+        _options.text("service_name", service_name)
+        if not hasattr(sentinel_manager, "discover_master"):
+            raise TypeError(
+                f"sentinel_manager must be a redis.sentinel.Sentinel, not {sentinel_manager!r}"
+            )
+        super().__init__(service_name, sentinel_manager, **kwargs)
 
     def reset(self) -> None:
         super().reset()

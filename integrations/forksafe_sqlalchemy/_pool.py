@@ -52,7 +52,8 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         **kw: Any,
     ) -> None:
         _options.count("pool_size", pool_size)
-        _options.count("max_overflow", max_overflow, at_least=-1)
+        if pool_size:  # without one the overflow has no meaning, as in SQLAlchemy
+            _options.count("max_overflow", max_overflow, at_least=-1)
         super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, **kw)  # type: ignore[arg-type]
         self._pool = Records(
             lambda: Record(self),

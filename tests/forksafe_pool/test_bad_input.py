@@ -46,6 +46,16 @@ def test_a_callback_with_a_wrong_signature(
         Pool(connections, **options)
 
 
+async def asynchronous(conn: object = None) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["connect", "check", "configure", "reset", "close", "fileno"])
+def test_a_callback_that_is_async(connections: Connections, name: str) -> None:
+    options: dict[str, Any] = {"connect": connections, name: asynchronous}
+    with pytest.raises(TypeError, match=rf"^{name} must be a function that is not async, not <"):
+        Pool(**options)
+
+
 @pytest.mark.parametrize("function", [len, print, FakeConnection.close, lambda *all_of_it: True])
 def test_a_callback_that_can_be_called_or_does_not_tell(
     connections: Connections, function: Callable[..., Any]
@@ -54,6 +64,16 @@ def test_a_callback_that_can_be_called_or_does_not_tell(
 
 
 # -- what connect returns -------------------------------------------------------------------------
+
+
+def test_a_coroutine() -> None:
+    def connect() -> object:
+        return asynchronous()
+
+    pool = Pool(connect)
+    with pytest.raises(PoolError, match="is async"):
+        pool.acquire()
+    assert pool.stats().total == 0
 
 
 def closed_socket() -> socket.socket:

@@ -26,6 +26,12 @@ def test_the_app_can_be_given_at_once(redis_url: str) -> None:
         pools.get_pool().close()
 
 
+@pytest.mark.parametrize("app", ["app", {"FORKSAFE_POOL_URL": "redis://secret"}, Flask])
+def test_something_else_than_an_app(pools: ForkSafePool, app: object) -> None:
+    with pytest.raises(TypeError, match=r"^app must be a Flask app, not \w+$"):
+        pools.init_app(app)  # type: ignore[arg-type]
+
+
 def test_a_client_of_the_default_pool(
     make_app: MakeApp, pools: ForkSafePool, redis_url: str
 ) -> None:

@@ -159,6 +159,7 @@ UNREADABLE = (
     "'redis://***' cannot be read: its port and the numbers in its query must be numbers, and "
     "special characters in its password must be percent-encoded (urllib.parse.quote)"
 )
+DATABASE = "must end with the number of a database, /0 for example, or nothing"
 SCHEMES = "must begin with redis://, rediss:// or unix://"
 EXAMPLE = '{"url": "redis://localhost:6379/0"}'
 
@@ -210,6 +211,7 @@ def test_errors_of_the_whole(config: dict[str, Any], message: str) -> None:
         (f"redis://:{SECRET}", f"ValueError: *: {UNREADABLE}"),
         (f"redis://:{SECRET}@localhost:port", f"ValueError: *: {UNREADABLE}"),
         (f"redis://:{SECRET}@localhost?db=zero", f"ValueError: *: {UNREADABLE}"),
+        (f"redis://:{SECRET}@localhost/cache", f"ValueError: *: 'redis://***' {DATABASE}"),
         # "/", "?" and "#" that should have been percent-encoded:
         (f"redis://:{SECRET}/1@localhost", f"ValueError: *: {UNREADABLE}"),
         (f"redis://:1/{SECRET}@localhost", f"ValueError: *: {UNREADABLE}"),
@@ -245,6 +247,10 @@ def test_errors_of_a_url(url: object, message: str) -> None:
             {"url": f"redis://:{SECRET}@localhost", "connect": fakes.connect},
             'ValueError: * must have either "url", for Redis, or "connect", for anything else; '
             "it has both",
+        ),
+        (
+            {"url": URL, "socket_timeout": "5"},
+            "TypeError: *: socket_timeout must be a number of seconds, not '5'",
         ),
         (
             {"url": URL, "pasword": SECRET},

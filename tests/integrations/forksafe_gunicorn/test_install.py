@@ -223,6 +223,11 @@ def test_other_settings_are_not_touched() -> None:
     assert (config["timeout"], config["pre_fork"], config["helper"]) == (3, print, len)
 
 
+def test_something_else_than_the_globals() -> None:
+    with pytest.raises(TypeError, match=r"^config must be .*install\(globals\(\)\), not <module"):
+        forksafe_gunicorn.install(forksafe_gunicorn)  # type: ignore[arg-type]
+
+
 def test_star_import_then_install() -> None:
     config: dict[str, Any] = {name: getattr(forksafe_gunicorn, name) for name in HOOKS}
     before = dict(config)

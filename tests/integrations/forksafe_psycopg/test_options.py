@@ -21,6 +21,10 @@ from tests.support.sql import ask, new_session
         ({"conninfo": b"dbname=shop"}, TypeError, "conninfo must be text, not b'dbname=shop'"),
         ({"conninfo": "shop"}, ValueError, 'conninfo cannot be understood: .*"shop"'),
         ({"conninfo": "dbnam=shop"}, ValueError, 'conninfo cannot be understood: .*"dbnam"'),
+        ({"conninfo": "dbname=\0"}, ValueError, "conninfo cannot be understood: .* zero byte"),
+        ({"kwargs": {"autocomit": True}}, ValueError, '"autocomit".*, did you mean "autocommit"'),
+        ({"kwargs": {"dbnam": "shop"}}, ValueError, '"dbnam".*, did you mean "dbname"'),
+        ({"kwargs": {7: True}}, TypeError, "a name in kwargs must be text, not 7"),
         ({"kwargs": "autocommit"}, TypeError, "kwargs must be a mapping .*, not 'autocommit'"),
         ({"kwargs": [("autocommit", 1)]}, TypeError, "kwargs must be a mapping .*'autocommit', 1"),
         (

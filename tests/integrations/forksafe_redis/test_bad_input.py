@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import redis
+import redis.sentinel
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from forksafe_redis import BlockingConnectionPool, ConnectionPool
+from forksafe_redis import BlockingConnectionPool, ConnectionPool, SentinelConnectionPool
 
 OURS = [ConnectionPool, BlockingConnectionPool]
 
@@ -40,6 +41,35 @@ def test_an_option_of_ours(kind: Any, name: str, value: object, error: type[Exce
 def test_a_timeout(timeout: object) -> None:
     with pytest.raises((TypeError, ValueError), match=r"^timeout must be"):
         BlockingConnectionPool(timeout=timeout)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_more_to_fill_than_there_may_be(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"^min_size must .* than max_connections \(5\), not 6$"):
+        kind(max_connections=5, min_size=6)
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("connection_class", [None, "redis.Connection"])
+def test_a_class_of_connections(kind: Any, connection_class: object) -> None:
+    with pytest.raises(TypeError, match=r"^connection_class must be a class of connections, not "):
+        kind(connection_class=connection_class)
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("url", [None, b"redis://localhost", ("redis://localhost",)])
+def test_a_url_that_is_no_text(kind: Any, url: object) -> None:
+    with pytest.raises(TypeError, match=rf"^url must be text such as .*, not {type(url).__name__}"):
+        kind.from_url(url)
+
+
+@pytest.mark.parametrize(
+    ("service", "manager", "argument"),
+    [(None, redis.sentinel.Sentinel([]), "service_name"), ("themaster", None, "sentinel_manager")],
+)
+def test_a_sentinel(service: Any, manager: Any, argument: str) -> None:
+    with pytest.raises(TypeError, match=f"^{argument} must be "):
+        SentinelConnectionPool(service, manager)
 
 
 @pytest.mark.parametrize("kind", OURS)
