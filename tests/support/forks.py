@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 LIMIT = 20.0
@@ -30,16 +30,20 @@ def os_fork() -> int:
 
 
 def c_fork() -> int:
-    """A C-level fork, in which no at-fork hook runs: what uWSGI does by default.
+    """A C-level fork, in which no at-fork hook runs: what uWSGI does by default."""
+    with nobody_asking_for_the_gil():
+        return int(ctypes.PyDLL(None).fork())
 
-    Where another thread has just asked for the GIL, CPython's child waits for that thread for
-    ever, whatever the pool: so none may ask meanwhile.
-    """
+
+@contextlib.contextmanager
+def nobody_asking_for_the_gil() -> Iterator[None]:
+    """Where another thread has just asked for the GIL, the child of a C-level fork waits for that
+    thread for ever, whatever the pool: that is CPython's own."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1000.0)
     time.sleep(0.001)  # those who have asked get it
     try:
-        return int(ctypes.PyDLL(None).fork())
+        yield
     finally:
         sys.setswitchinterval(interval)
 

@@ -73,7 +73,7 @@ def run(chosen: list[tuple[type[Driver], type[Pool]]], limit: float) -> list[Fou
     progress = Progress(len(chosen) * len(names))
     with (
         servers.running({driver.server for driver, _ in chosen}) as addresses,
-        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor,
+        concurrent.futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as executor,  # many hang
     ):
         parts = [
             executor.submit(
@@ -105,7 +105,7 @@ def run_some(
     with subprocess.Popen(
         [sys.executable, *command],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # children that meet their end have much to say
         text=True,
         env=environment,
     ) as zygote:
@@ -115,7 +115,10 @@ def run_some(
             found.append(Found(driver.name, pool.name, pool.ours, way, misdeed, letters))
             step(f"{driver.name}, {pool.name}")
     if len(found) != len(names):
-        raise RuntimeError(f"the cells of {driver.name}, {pool.name} ended early")
+        raise RuntimeError(
+            f"{pool.name} of {driver.name}: {len(found)} of {len(names)} cells were run; where "
+            "there are none, it does not work without a fork either"
+        )
     return found
 
 

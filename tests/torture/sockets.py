@@ -72,7 +72,9 @@ class Http(Socket):
 
     def hear(self, conn: Any, word: str) -> list[str]:
         conn.request("GET", "/" + word)
-        return list(conn.getresponse().read().decode().split())
+        response = conn.getresponse()
+        is_read = isinstance(response, urllib3.HTTPResponse)  # urllib3's own connections do that
+        return list((response.data if is_read else response.read()).decode().split())
 
 
 class TlsHttp(Http):

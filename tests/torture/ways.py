@@ -18,7 +18,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 
-from tests.support.forks import c_fork
+from tests.support.forks import c_fork, nobody_asking_for_the_gil
 
 Body = Callable[[], None]
 Wait = Callable[[], None]
@@ -119,7 +119,9 @@ _CLONE_NEWPID = 0x20000000
 def clone_into_pid_namespace() -> int:
     """fork(), and the child is number 1 of a pid namespace of its own. Raises OSError."""
     flags = _CLONE_NEWPID | signal.SIGCHLD
-    pid = int(ctypes.PyDLL(None).syscall(_SYS_CLONE[platform.machine()], flags, 0, 0, 0, 0))
+    number = _SYS_CLONE[platform.machine()]
+    with nobody_asking_for_the_gil():
+        pid = int(ctypes.PyDLL(None).syscall(number, flags, 0, 0, 0, 0))
     if pid < 0:
         raise PermissionError("a pid namespace takes root's rights")
     return pid

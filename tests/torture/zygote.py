@@ -32,11 +32,31 @@ def main(driver: str, pool: str, address: str, limit: str, *wanted: str) -> None
     from tests.torture import matrix
 
     kinds = matrix.find(driver, pool)
+    check_without_fork(*kinds, address)
     for name in wanted:
         way, misdeed = name.split("/")
         letters = in_a_process(*kinds, address, way, misdeed, float(limit))
         sys.stdout.write(f"{name}\t{letters}\n")
         sys.stdout.flush()
+
+
+def check_without_fork(driver: type[Driver], pool: type[Pool], address: str) -> None:
+    """What goes wrong without a fork is our mistake, and no finding."""
+    pid = os.fork()
+    if pid == 0:
+        from tests.torture import cell
+
+        signal.alarm(60)
+        found = {"E"}
+        with contextlib.suppress(Exception):
+            alone = cell.Cell(driver, pool, address)
+            alone.chat("alone")
+            alone.inspect()
+            alone.take_all()
+            found = alone.found
+        os._exit(bool(found))
+    if os.waitpid(pid, 0)[1]:
+        raise SystemExit(f"{pool.name} of {driver.name} does not work, without any fork")
 
 
 def in_a_process(
