@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -147,6 +148,10 @@ def test_by_a_timer(kind: type[Client], proxy: FaultyProxy) -> None:
     assert_all_is_well(client)
 
 
+@pytest.mark.skipif(
+    sys.gettrace() is not None,
+    reason="until the exception has struck, a function that is traced never begins (CPython 3.11)",
+)
 @by_error
 @by_kind
 def test_by_another_thread(
