@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import socket
 from typing import Any, ClassVar
@@ -288,6 +289,8 @@ class SqlAlchemy(Client):
             return str(connection.scalar(sqlalchemy.text("SELECT :word"), {"word": word}))
 
     def stats(self) -> PoolStats:
+        # SQLAlchemy 2.0 leaves a connection that it could not roll back to the garbage collector.
+        gc.collect()
         pool: Any = self.engine.pool
         stats: PoolStats = pool._pool.stats()
         return stats
