@@ -26,18 +26,22 @@ class Sentinel(Protocol):
 
     def __getitem__(self, index: int, /) -> int: ...
 
+    def __setitem__(self, index: int, value: int, /) -> None: ...
+
 
 class _PidSentinel:
-    """The fallback: the pid, and whether the at-fork hook has run since."""
+    """The fallback: the pid, until the at-fork hook makes it void."""
 
-    __slots__ = ("_forks", "_pid")
+    __slots__ = ("_pid",)
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._forks = _forks
 
     def __getitem__(self, index: int, /) -> int:
-        return self._forks == _forks and self._pid == os.getpid()
+        return self._pid == os.getpid()
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        self._pid = value
 
 
 def _wipe_on_fork_page() -> mmap.mmap:
@@ -47,13 +51,14 @@ def _wipe_on_fork_page() -> mmap.mmap:
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     page.madvise(_MADV_WIPEONFORK)
     page[0] = 1
-    _pages.append(page)
     return page
 
 
-_forks = 0
 _sentinel: Sentinel | None = None
-_pages: list[mmap.mmap] = []
+#: Every one that was made and has not been made void, each with its maker's pid.
+_made: list[tuple[int, Sentinel]] = []
+#: How many of these there were at the last fork.
+_inherited = 0
 
 
 def sentinel() -> Sentinel:
@@ -68,15 +73,30 @@ def sentinel() -> Sentinel:
             current = _wipe_on_fork_page()
         except OSError:
             current = _PidSentinel()
+        _made.append((os.getpid(), current))
         _sentinel = current
     return current
 
 
+def expect_fork() -> None:
+    """Called in the parent by the at-fork hook: a child inherits what there is now."""
+    global _inherited
+    _inherited = len(_made)
+
+
 def note_fork() -> None:
-    """Called in a child by the at-fork hook: whatever was inherited is void."""
-    global _forks
-    _forks += 1
+    """Called in a child by the at-fork hook: whatever was inherited is void.
+
+    Not what the child has made before that: another module's hook, or a finalizer inside of it, may
+    have used a pool already.
+    """
+    global _inherited
+    pid = os.getpid()
     # Also where a kernel or a sandbox takes the advice and does not follow it. The pages are
-    # private: the parent's copies do not change.
-    while _pages:
-        _pages.pop()[0] = 0
+    # private: the parent's copies do not change. By the pid alone: what another thread made while
+    # the hooks ran.
+    for number, (maker, made) in enumerate(list(_made)):
+        if number < _inherited or maker != pid:
+            made[0] = 0
+    del _made[:_inherited]
+    _inherited = 0

@@ -39,6 +39,7 @@ def pools() -> list[Pool[Any]]:
 
 
 def _before_fork() -> None:
+    _process.expect_fork()
     for pool in _living():
         if pool._ledger.making:
             pool._ledger.half_made = _making.sockets(pool._ledger.making)

@@ -17,6 +17,7 @@ from forksafe_redis import BlockingConnectionPool, ConnectionPool
 from tests.forks.servers import serving
 from tests.forksafe_pool.threads import Caller, eventually, wait_in_line
 from tests.support.forks import in_child
+from tests.support.programs import run_program
 
 LIMIT = 10.0
 Fork = Callable[[], int]
@@ -197,3 +198,36 @@ def test_a_child_s_work_is_not_counted_in_the_parent(fork: Fork) -> None:
         assert stats.pid != before.pid
         assert pool.stats() == before
         pool.close()
+
+
+IN_AN_EARLIER_HOOK = r"""
+import os, socket, sys
+
+kept = []
+os.register_at_fork(after_in_child=lambda: kept.append(pool.acquire()))
+from forksafe_pool import Pool
+
+pool = Pool(lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1]))), max_size=2)
+conns = [pool.acquire() for _ in range(2)]
+pool.release(conns[0])
+child = os.fork()
+if child == 0:
+    kept[0].sendall(b"mine")
+    stats = pool.stats()
+    print(stats.total, stats.in_use, stats.opened, stats.severed, flush=True)
+    pool.release(kept[0])
+    pool.release(conns[1])
+    stats = pool.stats()
+    print(stats.total, stats.available, stats.foreign_releases, flush=True)
+else:
+    assert os.waitpid(child, 0)[1] == 0
+    pool.release(conns[1])
+pool.close()
+"""
+
+
+def test_who_uses_it_in_a_hook_that_runs_before_its_own() -> None:
+    """Other modules' hooks do, and finalizers in the middle of a hook."""
+    with serving() as server:
+        assert run_program(IN_AN_EARLIER_HOOK, str(server.port)) == "1 1 1 2\n1 1 1\n"
+        assert sorted(server.received()) == [b"", b"", b"mine"]

@@ -25,8 +25,8 @@ def no_page() -> mmap.mmap:
 def new_sentinel(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process has made no sentinel yet; what it has is safe from this test."""
     monkeypatch.setattr(_process, "_sentinel", None)
-    monkeypatch.setattr(_process, "_pages", [])
-    monkeypatch.setattr(_process, "_forks", 0)
+    monkeypatch.setattr(_process, "_made", [])
+    monkeypatch.setattr(_process, "_inherited", 0)
 
 
 @pytest.fixture
@@ -154,6 +154,7 @@ def test_the_hook_wipes_every_page_of_the_process(monkeypatch: pytest.MonkeyPatc
     page = _process._wipe_on_fork_page
     monkeypatch.setattr(_process, "_wipe_on_fork_page", page_while_another_thread_makes_its_own)
     mine = sentinel()
+    _process.expect_fork()
     _process.note_fork()
     assert not mine[0]
     assert not others[0][0]
@@ -174,7 +175,36 @@ def test_a_kernel_that_does_not_know_the_advice(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("either")
 def test_what_a_hook_notes_voids_the_sentinel_of_the_process() -> None:
     mine = sentinel()
+    _process.expect_fork()
     _process.note_fork()
     assert not mine[0]
     assert sentinel()[0]
     assert sentinel() is not mine
+
+
+@pytest.mark.usefixtures("either")
+def test_what_a_child_has_made_before_its_hook_is_its_own() -> None:
+    """Another module's hook runs earlier, or a finalizer in the middle of one."""
+    mine = sentinel()
+    _process.expect_fork()
+
+    def child() -> tuple[bool, bool, bool]:
+        own = sentinel()
+        _process.note_fork()
+        return bool(own[0]), sentinel() is own, bool(mine[0])
+
+    assert in_child(child, c_fork) == (True, True, False)
+    assert mine[0]
+
+
+@pytest.mark.usefixtures("either")
+def test_what_another_thread_has_made_while_the_hooks_ran_is_void() -> None:
+    _process.expect_fork()
+    mine = sentinel()
+
+    def child() -> bool:
+        _process.note_fork()
+        return bool(mine[0])
+
+    assert not in_child(child, c_fork)
+    assert mine[0]
