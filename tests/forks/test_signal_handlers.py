@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -47,11 +48,16 @@ def interrupted_at(line: int, handler: Callable[[], object]) -> Iterator[list[st
         return trace
 
     previous = signal.signal(signal.SIGUSR1, lambda *_: handler())
+    # Pools that are collected meanwhile have lines as well, and may have them anywhere: inside of
+    # connect(), whose socket a child rightly finds cut off when it comes back.
+    gc.collect()
+    gc.disable()
     sys.settrace(trace)
     try:
         yield where
     finally:
         sys.settrace(None)
+        gc.enable()
         signal.signal(signal.SIGUSR1, previous)
 
 
