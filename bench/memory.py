@@ -22,7 +22,7 @@ def measure(effort: Effort) -> list[Table]:
     connections: dict[str, list[float]] = {}
     for name in progress(names, "memory"):
         make = peers.POOLS[name]
-        peers.close({name: make(1)})  # what is made once for all pools
+        _bytes(make, CONNECTIONS)  # what is made once for all pools
         small, large = (_bytes(make, size) for size in (1, CONNECTIONS))
         each = (large - small) / (CONNECTIONS - 1) - _bytes_of_connection(name)
         connections[name] = [max(each, 1.0)]
@@ -34,8 +34,8 @@ def measure(effort: Effort) -> list[Table]:
             "memory-pool",
             "Memory: a pool",
             "bytes",
-            "By tracemalloc, with one idle connection, which is taken off. psycopg_pool's threads "
-            "have stacks besides, which are not counted.",
+            "By tracemalloc, once in each process, with one idle connection, which is taken off. "
+            "psycopg_pool's threads have stacks besides, which are not counted.",
             {name: pools[name] for name in order},
             [Claim(f"{name}'s", OURS, name, at_most=1.0) for name in others],
         ),

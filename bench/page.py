@@ -12,11 +12,12 @@ HEAD = """\
 # Benchmarks
 
 Written by `make bench`: CPython {python}, {cores} cores, {system}. Each piece of work is done in
-turn by every contender, {rounds} times over: A B C A B C …. Every figure is the median of the
-rounds. A ratio is the median of the rounds' own ratios, with the range in which nine of ten rounds
-lie. Times vary from machine to machine, and on one that others use too from run to run: only the
-ratios are claims. `make bench ARGS=--verify` runs everything again, and tells which ratio comes out
-of its range. What every round gave is in [benchmarks.json](benchmarks.json).
+turn by every contender, A B C A B C …, in {processes} processes one after the other with {rounds}
+rounds each. Every figure is the median of the rounds. A ratio is the median of the rounds' own
+ratios, with the range in which nine of ten rounds lie. Times vary from machine to machine, and on
+one that others use too from run to run: only the ratios are claims. `make bench ARGS=--verify` runs
+everything again, and tells which ratio comes out of its range. What every round gave is in
+[benchmarks.json](benchmarks.json).
 
 redis-py {redis}, psycopg_pool {psycopg_pool}, SQLAlchemy {sqlalchemy}, urllib3 {urllib3},
 pymemcache {pymemcache}.

@@ -133,7 +133,7 @@ def count_calls(url: str, effort: Effort) -> list[Table]:
             "system-calls",
             "System calls of a GET",
             "calls",
-            "By strace. Sending the command and reading the reply take one each.",
+            "By strace, once in each process. Sending and reading the reply take one each.",
             calls,
             [Claim("single_connection_client's", OURS, SINGLE, at_most=1 + ONE_PER_CENT)],
             ours=OURS,

@@ -32,7 +32,7 @@ class Effort:
         return self.rounds == 1
 
 
-FULL = Effort(rounds=25, seconds=0.05)
+FULL = Effort(rounds=5, seconds=0.05)
 SMOKE = Effort(rounds=1, seconds=0.001)
 
 
@@ -68,6 +68,10 @@ class Ratio:
     low: float
     high: float
 
+    def holds(self, ratio: float) -> bool:
+        """Whether it is within the range; to two digits, as it is shown."""
+        return round(self.low, 2) <= round(ratio, 2) <= round(self.high, 2)
+
     def __str__(self) -> str:
         digits = 2 if self.median < 20 else 1
         low, high = (f"{value:.{digits}f}" for value in (self.low, self.high))
@@ -97,6 +101,11 @@ class Table:
         ratios = sorted(above / below for above, below in rounds)
         margin = len(ratios) // 20
         return Ratio(statistics.median(ratios), ratios[margin], ratios[-1 - margin])
+
+    def add(self, more: Table) -> None:
+        """What was measured in ``more`` rounds."""
+        for contender, figures in more.figures.items():
+            self.figures[contender] += figures
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

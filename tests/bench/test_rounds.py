@@ -83,10 +83,17 @@ def test_what_is_published_can_be_verified(
     monkeypatch.setattr(command, "DOCS", tmp_path)
     claim = Claim("than the peer", "peer", "ours", at_least=2)
     published = table([1.0, 1.0, 1.0], [2.0, 2.5, 3.0], claim)
-    assert command.publish([published], command.machine(SMALL)) == 0
+    assert command.publish([published], command.machine(1)) == 0
     assert "faster than the peer" in (tmp_path / "benchmarks.md").read_text()
     assert (tmp_path / "benchmarks" / "work.svg").read_text().startswith("<?xml")
     assert json.loads((tmp_path / "benchmarks.json").read_text())["tables"][0]["name"] == "work"
     assert command.verify([table([1.0], [2.9], claim)]) == 0
     assert command.verify([table([1.0], [3.1], claim)]) == 1
     assert "OUTSIDE" in capsys.readouterr().out
+
+
+def test_a_ratio_is_within_its_range_as_far_as_that_is_shown() -> None:
+    narrow = table([1.0], [2.0]).ratio("peer", "ours")
+    assert narrow.holds(2.004)
+    assert not narrow.holds(2.006)
+    assert not narrow.holds(1.994)
