@@ -11,27 +11,36 @@ MISSING = None if shutil.which("mariadbd") else "no MariaDB here: apt-get instal
 
 
 class MariaDB(Server):
-    """Its root has no password."""
+    """Its root has no password.
+
+    Its ``tmpdir`` is its own: a server that starts removes every temporary table there, those of
+    other servers too.
+    """
 
     user = UNPRIVILEGED
 
     def prepare(self) -> None:
         if self.user:
             shutil.chown(self.folder, self.user)
-        subprocess.run(
+        done = subprocess.run(
             [
                 *("mariadb-install-db", "--no-defaults", f"--datadir={self.folder / 'data'}"),
                 *("--auth-root-authentication-method=normal", "--skip-test-db"),
+                f"--tmpdir={self.folder}",
             ],
-            check=True,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             user=self.user,
             cwd=self.folder,
         )
+        if done.returncode:
+            raise RuntimeError(f"mariadb-install-db ended with {done.returncode}:\n{done.stdout}")
 
     def command(self) -> list[str]:
         options = {
             "datadir": self.folder / "data",
+            "tmpdir": self.folder,
             "bind-address": self.host,
             "port": self.port,
             "socket": self.folder / "socket",
