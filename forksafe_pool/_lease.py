@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -24,7 +25,22 @@ class Lease(Generic[C]):
     _turn: int
 
     def __enter__(self) -> C:
-        self._place = place = self._pool._take(self._timeout)
+        pool = self._pool
+        ledger = pool._ledger
+        if ledger.alive and not ledger.waiters:  # as in Pool.acquire, for a call less
+            try:
+                place = ledger.available.pop()
+            except IndexError:
+                place = pool._take(self._timeout)
+            else:
+                if monotonic() < place.fresh_until:
+                    place.uses += 1
+                    ledger.in_use[place.key] = place
+                else:
+                    place = pool._lend(ledger, place, self._timeout)
+        else:
+            place = pool._take(self._timeout)
+        self._place = place
         self._turn = place.uses
         return place.conn  # type: ignore[return-value]
 
@@ -36,10 +52,20 @@ class Lease(Generic[C]):
     ) -> None:
         pool, place = self._pool, self._place
         ledger = pool._ledger
-        if not ledger.alive[0]:  # as in Pool.acquire
+        if not ledger.alive:  # as in Pool.acquire
             ledger = pool._checkpid()
         if place.uses != self._turn or ledger.in_use.pop(place.key, None) is not place:
             pool._ignore(ledger, place.conn)
+        elif kind is None and not pool._resets:  # as in Pool._give_back, for a call less
+            now = monotonic()
+            fresh_until = now + pool._fresh_for
+            if fresh_until > place.expires_at or now >= ledger.reap_at:
+                pool._give_back(ledger, place)
+            else:
+                place.fresh_until = fresh_until
+                ledger.available.append(place)
+                if ledger.waiters or pool._closed:
+                    pool._hand_on(ledger)
         elif kind is None or pool._is_reusable(ledger, place, kind):
             pool._give_back(ledger, place)
         else:

@@ -112,7 +112,6 @@ class Ledger(Generic[C]):
 
     __slots__ = (
         "__weakref__",
-        "_lock",
         "alive",
         "ancestor",
         "available",
@@ -122,7 +121,6 @@ class Ledger(Generic[C]):
         "failures",
         "foreign_releases",
         "half_made",
-        "heir",
         "in_use",
         "last_error",
         "making",
@@ -141,12 +139,10 @@ class Ledger(Generic[C]):
     )
 
     def __init__(self, max_size: int, ancestor: Ledger[C] | None = None) -> None:
-        #: ``alive[0]`` is true in the process that built this ledger, and in no other.
+        #: True in the process that built this ledger, and in no other.
         self.alive = _process.sentinel()
         #: The ledger of the process that this one was forked from, until all of it is severed.
         self.ancestor = ancestor
-        #: Who comes after this one in a child, under the key "heir": setdefault() elects it.
-        self.heir: dict[str, Ledger[C]] = {}
         self.max_size = max_size
         #: Longest idle at the left.
         self.available: deque[Place[C]] = deque()
@@ -159,15 +155,16 @@ class Ledger(Generic[C]):
         #: and the sockets they had when the process forked.
         self.making: dict[int, object] = {}
         self.half_made: list[socket.socket] = []
-        self.waiters: deque[Waiter[C]] = deque()
+        #: A list: few wait as a rule, and an empty deque takes ten times as much.
+        self.waiters: list[Waiter[C]] = []
         #: Held locks, one for each call of close() that waits for the last place to be free.
         self.closers: list[threading.Lock] = []
         #: Places taken. CPython runs no other thread between the load and the store of `+=` on
         #: a slot (3.10 and later: only calls and backward jumps let another one in), so this and
         #: the counters below are exact without a lock.
         self.size = 0
-        self._lock: dict[str, threading.RLock] = {}
-        #: Per-process state of what is built on the pool.
+        #: By name, what is made on first use: "lock", the "heir" who comes after this ledger in a
+        #: child, and what integrations keep. setdefault() elects one where threads race.
         self.notes: dict[str, Any] = {}
         #: When the longest idle connection may have outlived max_idle.
         self.reap_at = float("inf")
@@ -191,11 +188,11 @@ class Ledger(Generic[C]):
         """Guards growing and handing over; never held over I/O.
 
         Made on first use: gunicorn's gevent worker patches `threading` after the fork. Reentrant:
-        a finalizer that releases a connection may run inside. setdefault() is atomic.
+        a finalizer that releases a connection may run inside.
         """
-        lock = self._lock.get("lock")
+        lock: threading.RLock | None = self.notes.get("lock")
         if lock is None:
-            lock = self._lock.setdefault("lock", threading.RLock())
+            lock = self.notes.setdefault("lock", threading.RLock())
         return lock
 
     def numbers(self) -> str:
@@ -209,7 +206,7 @@ class Ledger(Generic[C]):
         """A place is free: somebody may wait for it, or for the last one to be."""
         if self.waiters:
             self.serve()
-        if self.size == 0 and self.alive[0]:
+        if self.size == 0 and self.alive:
             for closer in list(self.closers):
                 _wake(closer)
 
@@ -245,7 +242,7 @@ class Ledger(Generic[C]):
         so serve, inside of this: each step leaves what the next call can go on from.
         """
         # Who returns from a callback in a child may come here with its parent's ledger.
-        if not self.alive[0]:
+        if not self.alive:
             return
         with self.lock, contextlib.suppress(IndexError):
             while True:

@@ -124,12 +124,12 @@ class Pool(Generic[C]):
         Opens every public operation. Costs one index operation where nothing happened.
         """
         ledger = self._ledger
-        while not ledger.alive[0]:
+        while not ledger.alive:
             # Threads may race to be the first after the fork, and a fork may strike in the
             # middle of this. setdefault() elects one heir for each process: an heir that came
             # through a further fork is void as well, and the loop goes on from it.
             mine = Ledger(self.max_size, ancestor=ledger)
-            heir = ledger.heir.setdefault("heir", mine)
+            heir: Ledger[C] = ledger.notes.setdefault("heir", mine)
             self._ledger = ledger = heir
             if heir is mine:
                 self._sever_inherited(mine)
@@ -180,7 +180,7 @@ class Pool(Generic[C]):
         if timeout is not _POOL_TIMEOUT:
             timeout = _options.seconds_or_none("timeout", timeout)
         ledger = self._ledger
-        if ledger.alive[0] and not ledger.waiters:  # as in _take(), for a call less
+        if ledger.alive and not ledger.waiters:  # as _checkpid() asks: a call costs a tenth more
             try:
                 place = ledger.available.pop()
             except IndexError:
@@ -194,24 +194,8 @@ class Pool(Generic[C]):
         return self._take(timeout).conn  # type: ignore[return-value]
 
     def _take(self, timeout: float | None) -> Place[C]:
-        """A place in use, which holds a connection."""
-        ledger = self._ledger
-        if not ledger.alive[0]:  # as _checkpid() asks: a call would cost a tenth of all this
-            ledger = self._checkpid()
-        if not ledger.waiters:
-            try:
-                place = ledger.available.pop()
-            except IndexError:
-                pass
-            else:
-                if monotonic() < place.fresh_until:
-                    place.uses += 1
-                    ledger.in_use[place.key] = place
-                    return place
-                return self._lend(ledger, place, timeout)
-        return self._take_slowly(ledger, timeout)
-
-    def _take_slowly(self, ledger: Ledger[C], timeout: float | None) -> Place[C]:
+        """A place in use, which holds a connection: the long way, for whatever is not at hand."""
+        ledger = self._checkpid()
         if ledger.severed_idle or ledger.severed_in_use:
             self._free_severed(ledger)
         seconds = self.timeout if timeout is _POOL_TIMEOUT else timeout
@@ -254,13 +238,13 @@ class Pool(Generic[C]):
         try:
             waiter.ready.acquire(timeout=-1 if timeout is None else min(timeout, TIMEOUT_MAX))
         except BaseException:
-            place = ledger.withdraw(waiter) if ledger.alive[0] else None
+            place = ledger.withdraw(waiter) if ledger.alive else None
             if place is not None:
                 ledger.put_back(place)
                 if self._closed:
                     self._close_idle(ledger)
             raise
-        if not ledger.alive[0]:
+        if not ledger.alive:
             return None
         place = ledger.withdraw(waiter)
         if place is not None:
@@ -291,7 +275,7 @@ class Pool(Generic[C]):
         except BaseException:
             self._retire(ledger, place)
             raise
-        if not ledger.alive[0]:  # forked inside connect(): the connection is the parent's too
+        if not ledger.alive:  # forked inside connect(): the connection is the parent's too
             self._close_held(ledger, place)
             return self._take(timeout)
         place.uses += 1
@@ -361,7 +345,7 @@ class Pool(Generic[C]):
         once, or leave it to `connection`, which can.
         """
         ledger = self._ledger
-        if not ledger.alive[0]:  # as in acquire()
+        if not ledger.alive:  # as in acquire()
             ledger = self._checkpid()
         place = ledger.in_use.pop(id(conn), None)
         if place is None:
@@ -382,12 +366,17 @@ class Pool(Generic[C]):
                 return
         place.fresh_until = fresh_until
         ledger.available.append(place)
+        if ledger.waiters or self._closed:
+            self._hand_on(ledger)
+        elif now >= ledger.reap_at:
+            self._reap(ledger, now)
+
+    def _hand_on(self, ledger: Ledger[C]) -> None:
+        """What has just become available is somebody's who waits, or goes with a closed pool."""
         if ledger.waiters:
             ledger.serve()
         if self._closed:
             self._close_idle(ledger)
-        elif now >= ledger.reap_at:
-            self._reap(ledger, now)
 
     def _is_fit(self, ledger: Ledger[C], place: Place[C]) -> bool:
         """Whether `reset` has prepared it; where not, it is closed."""
@@ -435,7 +424,7 @@ class Pool(Generic[C]):
         if conn is None:
             return
         try:
-            if ledger.alive[0]:
+            if ledger.alive:
                 ledger.closed += 1
                 self._driver.close(conn)
             else:
@@ -456,10 +445,7 @@ class Pool(Generic[C]):
             if now - idle_since <= max_idle:
                 ledger.available.appendleft(place)
                 ledger.reap_at = idle_since + max_idle
-                if ledger.waiters:
-                    ledger.serve()
-                if self._closed:
-                    self._close_idle(ledger)
+                self._hand_on(ledger)
                 return
             self._retire(ledger, place)
         ledger.reap_at = now + max_idle

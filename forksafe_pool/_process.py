@@ -1,8 +1,8 @@
 """Am I still the process that built this?
 
-A *sentinel* answers for the process that made it: ``sentinel[0]`` is true there and false in
+A *sentinel* answers for the process that made it: ``if sentinel:`` is true there and false in
 every process forked from it, however the fork was made. A ledger keeps one, so that asking costs
-one index operation and no system call.
+one look at memory, from C, and no system call.
 
 The kernel does the work where it can: a page marked ``MADV_WIPEONFORK`` (Linux 4.14 and later,
 see madvise(2)) reads zero in a child even after a C-level ``fork()``, which runs no Python hook,
@@ -17,41 +17,45 @@ import os
 import sys
 from typing import Protocol
 
+try:
+    import ctypes
+except ImportError:  # a Python that was built without libffi
+    ctypes = None  # type: ignore[assignment]
+
 # linux/mman.h; Python's mmap module has no name for it.
 _MADV_WIPEONFORK = 18
 
 
 class Sentinel(Protocol):
-    """True at index 0 in the process that made it, false in its children."""
+    """Its truth: in the process that made it true, in its children false."""
 
-    def __getitem__(self, index: int, /) -> int: ...
-
-    def __setitem__(self, index: int, value: int, /) -> None: ...
+    #: The at-fork hook sets it to False.
+    value: bool
 
 
 class _PidSentinel:
     """The fallback: the pid, until the at-fork hook makes it void."""
 
-    __slots__ = ("_pid",)
+    __slots__ = ("_pid", "value")
 
     def __init__(self) -> None:
         self._pid = os.getpid()
+        self.value = True
 
-    def __getitem__(self, index: int, /) -> int:
-        return self._pid == os.getpid()
-
-    def __setitem__(self, index: int, value: int, /) -> None:
-        self._pid = value
+    def __bool__(self) -> bool:
+        return self.value and self._pid == os.getpid()
 
 
-def _wipe_on_fork_page() -> mmap.mmap:
-    """A page that the kernel zeroes in children. Raises OSError where it cannot be had."""
-    if not sys.platform.startswith("linux"):
+def _wipe_on_fork_page() -> Sentinel:
+    """In a page that the kernel zeroes in children. Raises OSError where it cannot be had."""
+    if ctypes is None or not sys.platform.startswith("linux"):
         raise OSError("MADV_WIPEONFORK is Linux's")
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     page.madvise(_MADV_WIPEONFORK)
-    page[0] = 1
-    return page
+    # Its truth is asked from C: a third of what an index into the page takes.
+    flag = ctypes.c_bool.from_buffer(page)
+    flag.value = True
+    return flag
 
 
 _sentinel: Sentinel | None = None
@@ -68,7 +72,7 @@ def sentinel() -> Sentinel:
     """
     global _sentinel
     current = _sentinel
-    if current is None or not current[0]:
+    if current is None or not current:
         try:
             current = _wipe_on_fork_page()
         except OSError:
@@ -97,6 +101,6 @@ def note_fork() -> None:
     # the hooks ran.
     for number, (maker, made) in enumerate(list(_made)):
         if number < _inherited or maker != pid:
-            made[0] = 0
+            made.value = False
     del _made[:_inherited]
     _inherited = 0

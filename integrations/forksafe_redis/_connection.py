@@ -43,10 +43,9 @@ class CountsReplies(_Base):
     # redis-py's own, where it is too old to have them.
     _should_reconnect = False
     _re_auth_token: Any = None
-    _alive: Sentinel | tuple[bool] = (True,)
-
-    #: redis-py's class, put here by `counting`: super() would take as long as all the rest.
-    _base: Any
+    _alive: Sentinel | bool = True
+    #: Whether metrics count it as used.
+    is_counted = False
 
     def _connect(self) -> Any:
         sock = super()._connect()  # type: ignore[safe-super]
@@ -54,7 +53,7 @@ class CountsReplies(_Base):
         return sock
 
     def can_read(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._alive[0]:
+        if not self._alive:
             pools()
         return super().can_read(*args, **kwargs)
 
@@ -64,42 +63,14 @@ class CountsReplies(_Base):
         packed.commands = len(commands)
         return packed
 
-    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        if not self._alive[0]:
-            pools()
-        try:
-            self._base.send_packed_command(self, command, check_health)
-            many = command.__class__ is _PackedCommands
-            self.unread_replies += command.commands if many else 1
-        except BaseException:
-            # A signal's exception may strike when the command is out and not yet counted.
-            self.disconnect()
-            raise
-
-    def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
-        if not self._alive[0]:
-            pools()
-        try:
-            response = (
-                self._base.read_response(self, disable_decoding, **options)
-                if options
-                else self._base.read_response(self, disable_decoding)
-            )
-        except ResponseError:
-            if self.unread_replies:
-                self.unread_replies -= 1
-            raise
-        # A push answers no command, nor does what a subscription or MONITOR reads.
-        if self.unread_replies and not options.get("push_request"):
-            self.unread_replies -= 1
-        return response
-
     def needs_nothing(self) -> bool:
         """Whether the next user may have it as it is."""
-        return not (self.unread_replies or self._should_reconnect or self._re_auth_token)
+        return not (
+            self.unread_replies or self._should_reconnect or self._re_auth_token or self.is_counted
+        )
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        if not self._alive[0]:
+        if not self._alive:
             pools()
         super().disconnect(*args, **kwargs)
         self.unread_replies = 0
@@ -112,9 +83,42 @@ def counting(connection_class: Any) -> Any:
         isinstance(connection_class, type) and issubclass(connection_class, AbstractConnection)
     ):
         return connection_class
+
+    # What each command calls. By its class: super() would take as long as all the rest.
+    def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
+        if not self._alive:
+            pools()
+        try:
+            connection_class.send_packed_command(self, command, check_health)
+            many = command.__class__ is _PackedCommands
+            self.unread_replies += command.commands if many else 1
+        except BaseException:
+            # A signal's exception may strike when the command is out and not yet counted.
+            self.disconnect()
+            raise
+
+    def read_response(self: Any, disable_decoding: bool = False, **options: Any) -> Any:
+        if not self._alive:
+            pools()
+        try:
+            response = (
+                connection_class.read_response(self, disable_decoding, **options)
+                if options
+                else connection_class.read_response(self, disable_decoding)
+            )
+        except ResponseError:
+            if self.unread_replies:
+                self.unread_replies -= 1
+            raise
+        # A push answers no command, nor does what a subscription or MONITOR reads.
+        if self.unread_replies and not options.get("push_request"):
+            self.unread_replies -= 1
+        return response
+
     namespace = {
         **{name: getattr(connection_class, name) for name in ("__module__", "__qualname__")},
-        "_base": connection_class,
+        "send_packed_command": send_packed_command,
+        "read_response": read_response,
     }
     return type(connection_class.__name__, (CountsReplies, connection_class), namespace)
 

@@ -27,7 +27,7 @@ class Lock(redis.lock.Lock):
 
     @property
     def local(self) -> Any:
-        if not self._alive[0]:
+        if not self._alive:
             self._alive = _process.sentinel()
             self._inherited = self._local.token is not None
             self._local = threading.local() if self.thread_local else SimpleNamespace()

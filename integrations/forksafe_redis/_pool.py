@@ -15,7 +15,15 @@ import redis.connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError, RedisError
 
-from forksafe_pool import PoolClosed, PoolStats, PoolTimeout, TooManyWaiting, _making, _options
+from forksafe_pool import (
+    PoolClosed,
+    PoolError,
+    PoolStats,
+    PoolTimeout,
+    TooManyWaiting,
+    _making,
+    _options,
+)
 from forksafe_pool._ledger import Ledger
 from forksafe_redis import _connection, _metrics
 from forksafe_redis._inner import Connections
@@ -157,12 +165,15 @@ class ConnectionPool(redis.ConnectionPool):
             redis.ConnectionError: it could not be connected.
         """
         start = monotonic() if _metrics.is_enabled() else 0.0
-        if not self._entered.alive[0]:
+        if not self._entered.alive:
             self._checkpid()
         if self._in_maintenance:
             with self._lock:
                 pass
-        connection = self._acquire()
+        try:
+            connection = self._pool.acquire()
+        except (PoolTimeout, TooManyWaiting, PoolClosed) as error:
+            connection = self._acquire_late(error)
         if start or connection.__class__ is not self._counting or connection._sock is None:
             self._prepare(connection, start)
         return connection
@@ -172,6 +183,7 @@ class ConnectionPool(redis.ConnectionPool):
         try:
             if start:
                 _metrics.count(self, idle=-1, used=1)
+                _connection.bare(connection).is_counted = True
             if not _connection.is_connected(connection):
                 self._connect(connection)
             if not isinstance(_connection.bare(connection), _connection.CountsReplies):
@@ -182,14 +194,12 @@ class ConnectionPool(redis.ConnectionPool):
         if start:
             self._note_wait(monotonic() - start)
 
-    def _acquire(self) -> Any:
-        try:
-            return self._pool.acquire()
-        except PoolTimeout as error:
-            # An idle connection is missing for a moment while it is renewed under the lock.
-            if self._lock.acquire(blocking=False):
-                self._lock.release()
-                raise MaxConnectionsError(f"Too many connections: {error}") from error
+    def _acquire_late(self, error: PoolError) -> Any:
+        """When none was available: what redis-py raises, mostly."""
+        # An idle connection is missing for a moment while it is renewed under the lock.
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+            raise MaxConnectionsError(f"Too many connections: {error}") from error
         with self._lock:
             pass
         try:
@@ -213,11 +223,7 @@ class ConnectionPool(redis.ConnectionPool):
 
     def release(self, connection: Any) -> None:
         """Give a connection back. What this process does not hold is ignored, and counted."""
-        if (
-            connection.__class__ is not self._counting
-            or not connection.needs_nothing()
-            or _metrics.is_enabled()
-        ):
+        if connection.__class__ is not self._counting or not connection.needs_nothing():
             place = self._pool._checkpid().in_use.get(id(connection))
             if place is not None and not self._is_taken_back(connection):
                 self._pool.discard(connection)
@@ -282,6 +288,7 @@ class ConnectionPool(redis.ConnectionPool):
     def _take_back(self, connection: Any) -> bool:
         """Prepare a connection for the next user, before the next user can have it."""
         _metrics.count(self, idle=1, used=-1)
+        _connection.bare(connection).is_counted = False
         dispatcher = self._dispatcher
         if not _connection.is_clean(connection):
             connection.disconnect()
@@ -385,7 +392,7 @@ class ConnectionPool(redis.ConnectionPool):
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
-            if self._pool._ledger.alive[0]:
+            if self._pool._ledger.alive:
                 stats = self._pool.stats()
                 _metrics.count(self, idle=-stats.available, used=-stats.in_use)
 
@@ -447,11 +454,8 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
     def _wait(self) -> float | None:
         return self.timeout
 
-    def _acquire(self) -> Any:
-        try:
-            return self._pool.acquire()
-        except (PoolTimeout, TooManyWaiting, PoolClosed) as error:
-            raise RedisConnectionError(f"No connection available: {error}") from error
+    def _acquire_late(self, error: PoolError) -> Any:
+        raise RedisConnectionError(f"No connection available: {error}") from error
 
     def _note_wait(self, seconds: float) -> None:
         _metrics.waited(self, seconds)

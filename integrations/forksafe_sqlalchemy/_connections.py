@@ -31,7 +31,7 @@ class Record(_ConnectionRecord):
     @property
     def fairy_ref(self) -> weakref.ref[_ConnectionFairy] | None:
         """What SQLAlchemy asks before it resets a connection and gives it back."""
-        if not self.alive[0]:
+        if not self.alive:
             self._queue_pool._pool._checkpid()  # a child has it severed, at the latest
             return None
         found: weakref.ref[_ConnectionFairy] | None = _fairy_ref.__get__(self)
@@ -62,7 +62,7 @@ class Fairy(_ConnectionFairy):
 
     def _is_ours(self) -> bool:
         """Whether this process made it. Where not, it is severed."""
-        if self.alive[0]:
+        if self.alive:
             return True
         self._pool._pool._checkpid()
         return False

@@ -131,5 +131,5 @@ def _descriptor(record: Record) -> int:
 
 
 def _forget(ledger: Ledger[Record], key: int) -> None:
-    if ledger.alive[0]:  # in a child it is still to be severed
+    if ledger.alive:  # in a child it is still to be severed
         ledger.roster.pop(key, None)

@@ -12,6 +12,4 @@ def connections() -> Connections:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("forksafe_pool._pool.monotonic", clock)
-    return clock
+    return Clock(monkeypatch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -55,8 +56,10 @@ class Connections:
 class Clock:
     """Stands in for ``time.monotonic`` in the pool."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
+        for module in ("_pool", "_lease"):
+            monkeypatch.setattr(f"forksafe_pool.{module}.monotonic", self)
 
     def __call__(self) -> float:
         return self.now
@@ -86,12 +89,12 @@ def use(pool: Pool[Any]) -> None:
 
 
 def forbid_lock(pool: Pool[Any]) -> None:
-    pool._ledger._lock["lock"] = Forbidden()  # type: ignore[assignment]
+    pool._ledger.notes["lock"] = Forbidden()
 
 
 def pretend_fork(pool: Pool[Any]) -> None:
     """From here on ``pool`` is what a child finds; other pools notice nothing."""
-    pool._ledger.alive = [0]
+    pool._ledger.alive = ctypes.c_bool(False)
 
 
 class HandedThen:

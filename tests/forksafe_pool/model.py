@@ -36,8 +36,7 @@ class SideBySide:
     """A real pool and a model of it. Each step is taken by both, and compared."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, max_size: int, min_size: int) -> None:
-        self.clock = Clock()
-        monkeypatch.setattr("forksafe_pool._pool.monotonic", self.clock)
+        self.clock = Clock(monkeypatch)
         monkeypatch.setattr("forksafe_pool._pool._LIFETIME_JITTER", 0.0)
         self.max_size = max_size
         self.min_size = min_size

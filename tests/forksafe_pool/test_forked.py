@@ -114,10 +114,10 @@ def test_no_inherited_lock_is_touched(connections: Connections, severing: Severi
     assert pool.stats().waiting == 0
     pool.close()
     # Let the thread go, which a child does not have.
-    inherited._lock["lock"] = lock
+    inherited.notes["lock"] = lock
     with lock:
         inherited.waiters[0].closed = True
-        inherited.waiters.popleft().ready.release()
+        inherited.waiters.pop(0).ready.release()
     with pytest.raises(PoolClosed):
         waiter.result()
 
@@ -148,7 +148,7 @@ def test_who_loses_that_race_uses_the_ledger_of_who_won(
     pool = Pool(connections, fileno=severing)
     pool.acquire()
     winners: Ledger[FakeConnection] = Ledger(pool.max_size)
-    pool._ledger.heir["heir"] = winners
+    pool._ledger.notes["heir"] = winners
     pretend_fork(pool)
     use(pool)
     assert pool._ledger is winners

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import sys
@@ -17,7 +18,7 @@ from tests.support.forks import c_fork, in_child, os_fork
 FORKS = pytest.mark.parametrize("fork", [os_fork, c_fork])
 
 
-def no_page() -> mmap.mmap:
+def no_page() -> _process.Sentinel:
     raise OSError("MADV_WIPEONFORK is not to be had")
 
 
@@ -42,12 +43,12 @@ def either(request: pytest.FixtureRequest) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the page is Linux's")
 @pytest.mark.usefixtures("new_sentinel")
 def test_linux_has_the_page() -> None:
-    assert isinstance(sentinel(), mmap.mmap)
+    assert isinstance(sentinel(), ctypes.c_bool)
 
 
 @pytest.mark.usefixtures("either")
 def test_a_process_has_one_sentinel() -> None:
-    assert sentinel()[0]
+    assert sentinel()
     assert sentinel() is sentinel()
 
 
@@ -55,8 +56,8 @@ def test_a_process_has_one_sentinel() -> None:
 @pytest.mark.usefixtures("either")
 def test_it_is_false_in_a_child_and_true_in_the_parent(fork: Callable[[], int]) -> None:
     mine = sentinel()
-    assert not in_child(lambda: bool(mine[0]), fork)
-    assert mine[0]
+    assert not in_child(lambda: bool(mine), fork)
+    assert mine
 
 
 @FORKS
@@ -66,8 +67,8 @@ def test_a_child_makes_one_of_its_own(fork: Callable[[], int]) -> None:
 
     def child() -> tuple[bool, bool, bool]:
         own = sentinel()
-        grandchild = in_child(lambda: bool(own[0]), fork)
-        return bool(own[0]), own is mine, bool(grandchild)
+        grandchild = in_child(lambda: bool(own), fork)
+        return bool(own), own is mine, bool(grandchild)
 
     assert in_child(child, fork) == (True, False, False)
     assert sentinel() is mine
@@ -103,9 +104,9 @@ def test_the_fallback_notices_a_child_of_the_same_pid_by_the_hook(
     """A child in a new pid namespace may have its parent's pid."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
     mine = sentinel()
-    assert mine[0]
-    assert not in_child(lambda: bool(mine[0]), os_fork)
-    assert mine[0]
+    assert mine
+    assert not in_child(lambda: bool(mine), os_fork)
+    assert mine
 
 
 @pytest.mark.usefixtures("pid_sentinel")
@@ -115,7 +116,7 @@ def test_the_fallback_notices_a_child_without_the_hook_by_its_pid(
     mine = sentinel()
     pid = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-    assert not mine[0]
+    assert not mine
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the page is Linux's")
@@ -125,7 +126,7 @@ def test_the_page_notices_a_child_of_the_same_pid_without_the_hook(
 ) -> None:
     monkeypatch.setattr(os, "getpid", lambda: 1)
     mine = sentinel()
-    assert not in_child(lambda: bool(mine[0]), c_fork)
+    assert not in_child(lambda: bool(mine), c_fork)
 
 
 @pytest.mark.usefixtures("new_sentinel")
@@ -134,9 +135,9 @@ def test_a_page_that_the_kernel_does_not_wipe_is_wiped_by_the_hook(
 ) -> None:
     monkeypatch.setattr(_process, "_MADV_WIPEONFORK", mmap.MADV_NORMAL)
     mine = sentinel()
-    assert in_child(lambda: bool(mine[0]), c_fork)  # so it is ordinary indeed
-    assert not in_child(lambda: bool(mine[0]), os_fork)
-    assert mine[0]
+    assert in_child(lambda: bool(mine), c_fork)  # so it is ordinary indeed
+    assert not in_child(lambda: bool(mine), os_fork)
+    assert mine
 
 
 @pytest.mark.usefixtures("new_sentinel")
@@ -145,7 +146,7 @@ def test_the_hook_wipes_every_page_of_the_process(monkeypatch: pytest.MonkeyPatc
     racing: list[bool] = []
     others: list[_process.Sentinel] = []
 
-    def page_while_another_thread_makes_its_own() -> mmap.mmap:
+    def page_while_another_thread_makes_its_own() -> _process.Sentinel:
         if not racing:
             racing.append(True)
             others.append(sentinel())
@@ -156,13 +157,19 @@ def test_the_hook_wipes_every_page_of_the_process(monkeypatch: pytest.MonkeyPatc
     mine = sentinel()
     _process.expect_fork()
     _process.note_fork()
-    assert not mine[0]
-    assert not others[0][0]
+    assert not mine
+    assert not others[0]
 
 
 @pytest.mark.usefixtures("new_sentinel")
 def test_other_systems_have_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
+    assert isinstance(sentinel(), _PidSentinel)
+
+
+@pytest.mark.usefixtures("new_sentinel")
+def test_a_python_without_ctypes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_process, "ctypes", None)
     assert isinstance(sentinel(), _PidSentinel)
 
 
@@ -177,8 +184,8 @@ def test_what_a_hook_notes_voids_the_sentinel_of_the_process() -> None:
     mine = sentinel()
     _process.expect_fork()
     _process.note_fork()
-    assert not mine[0]
-    assert sentinel()[0]
+    assert not mine
+    assert sentinel()
     assert sentinel() is not mine
 
 
@@ -191,10 +198,10 @@ def test_what_a_child_has_made_before_its_hook_is_its_own() -> None:
     def child() -> tuple[bool, bool, bool]:
         own = sentinel()
         _process.note_fork()
-        return bool(own[0]), sentinel() is own, bool(mine[0])
+        return bool(own), sentinel() is own, bool(mine)
 
     assert in_child(child, c_fork) == (True, True, False)
-    assert mine[0]
+    assert mine
 
 
 @pytest.mark.usefixtures("either")
@@ -204,7 +211,7 @@ def test_what_another_thread_has_made_while_the_hooks_ran_is_void() -> None:
 
     def child() -> bool:
         _process.note_fork()
-        return bool(mine[0])
+        return bool(mine)
 
     assert not in_child(child, c_fork)
-    assert mine[0]
+    assert mine
