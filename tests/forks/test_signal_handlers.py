@@ -50,7 +50,6 @@ def interrupted_at(line: int, handler: Callable[[], object]) -> Iterator[list[st
     previous = signal.signal(signal.SIGUSR1, lambda *_: handler())
     # Pools that are collected meanwhile have lines as well, and may have them anywhere: inside of
     # connect(), whose socket a child rightly finds cut off when it comes back.
-    gc.collect()
     gc.disable()
     sys.settrace(trace)
     try:
