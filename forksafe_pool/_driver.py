@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 from collections.abc import Callable
@@ -51,11 +52,10 @@ class Driver(Generic[C]):
 
     def refuse(self, conn: Any, roster: dict[int, C]) -> PoolError | None:
         """What is wrong with what ``connect`` returned."""
-        if inspect.iscoroutine(conn):
-            conn.close()  # else Python warns that nobody has awaited it
-            return PoolError(f"connect of {self.pool_name} is async: the pool is for threads")
-        if conn is None:
-            return PoolError(f"connect of {self.pool_name} returned None, not a connection")
+        if inspect.isawaitable(conn):
+            return self._is_async("connect", conn)
+        if conn is None or isinstance(conn, int | float | str | bytes):
+            return PoolError(f"connect of {self.pool_name} returned {conn!r}, not a connection")
         if id(conn) in roster:
             return PoolError(
                 f"connect of {self.pool_name} returned a connection that the pool holds "
@@ -65,21 +65,39 @@ class Driver(Generic[C]):
             return PoolError(f"connect of {self.pool_name} returned a closed connection: {conn!r}")
         return None
 
+    def _is_async(self, name: str, result: Any) -> PoolError:
+        if inspect.iscoroutine(result):
+            result.close()  # else Python warns that nobody has awaited it
+        return PoolError(f"{name} of {self.pool_name} is async: the pool is for threads")
+
     def note(self, conn: C) -> None:
-        """What is to be known of a connection that was just made."""
+        """What is to be known of a connection that was just made. Raises TypeError."""
         if self._fileno is find_descriptor:
             note_end(conn)
+            return
+        number: Any = -1
+        with contextlib.suppress(Exception):  # not connected yet
+            number = self._fileno(conn)
+        if type(number) is not int:
+            raise TypeError(
+                f"fileno of {self.pool_name} must return a descriptor, a whole number, or -1 where "
+                f"there is none; it returned {number!r}"
+            )
 
     def configure(self, conn: C) -> None:
-        if self._configure is not None:
-            self._configure(conn)
+        result = self._configure(conn) if self._configure is not None else None
+        if inspect.isawaitable(result):
+            raise self._is_async("configure", result)
 
     def is_alive(self, conn: C) -> bool:
-        try:
-            if self._check is not None:
-                return self._check(conn) is not False
-        except Exception:
-            return False
+        if self._check is not None:
+            try:
+                result = self._check(conn)
+            except Exception:
+                return False
+            if inspect.isawaitable(result):
+                raise self._is_async("check", result)
+            return result is not False
         try:
             descriptor = self._fileno(conn)
         except LookupError:
@@ -99,17 +117,22 @@ class Driver(Generic[C]):
     def reset(self, conn: C) -> bool:
         """Prepare a released connection; False if it is not fit for the next user."""
         try:
-            return self._reset is None or self._reset(conn) is not False
+            result = None if self._reset is None else self._reset(conn)
         except Exception:
             logger.warning(
                 "%s: reset failed, the connection is closed", self.pool_name, exc_info=True
             )
             return False
+        if inspect.isawaitable(result):
+            raise self._is_async("reset", result)
+        return result is not False
 
     def close(self, conn: Any) -> None:
         try:
             if self._close is not None:
-                self._close(conn)
+                result = self._close(conn)
+                if inspect.isawaitable(result):
+                    logger.error("%s", self._is_async("close", result))
             elif hasattr(conn, "close"):
                 conn.close()
         except Exception:

@@ -112,6 +112,7 @@ class Ledger(Generic[C]):
 
     __slots__ = (
         "__weakref__",
+        "acquired",
         "alive",
         "ancestor",
         "available",
@@ -174,6 +175,8 @@ class Ledger(Generic[C]):
         self.severed_in_use: list[C] = []
         self.last_error: BaseException | None = None
         self.retired_uses = 0
+        #: As it was last told: a counter only grows.
+        self.acquired = 0
         self.opened = 0
         self.closed = 0
         self.connect_errors = 0

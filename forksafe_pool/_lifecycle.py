@@ -38,7 +38,9 @@ def fill_pools(warn: Callable[..., object] = logger.warning) -> None:
             pool.fill()
         except PoolClosed:
             pass  # closed on purpose, before the worker began
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt):
+            raise  # by a signal: the worker is to end
+        except BaseException as error:  # gevent.Timeout is no Exception
             _say(
                 warn,
                 "%s could not be filled up to %s connections, and connects when it is used: %r",
@@ -74,7 +76,9 @@ def close_pools(timeout: float = 1.0, warn: Callable[..., object] = logger.warni
 def _close(pool: Pool[Any], timeout: float, warn: Callable[..., object]) -> None:
     try:
         pool.close(timeout)
-    except Exception as error:
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
         _say(warn, "%s could not be closed: %r", pool.name, error)
 
 

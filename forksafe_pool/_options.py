@@ -42,8 +42,8 @@ def function(name: str, value: Any, *arguments: str) -> Callable[..., Any]:
     """``value``, if it can be called with as many arguments as named here."""
     if not callable(value):
         raise TypeError(f"{name} must be a function, not {value!r}")
-    if inspect.iscoroutinefunction(value):
-        raise TypeError(f"{name} must be a function that is not async, not {value!r}")
+    if any(_runs_later(code) for code in (value, getattr(value, "__call__", None))):  # noqa: B004
+        raise TypeError(f"{name} must be a function that is no generator and not async: {value!r}")
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):  # written in C: it does not tell
@@ -56,6 +56,12 @@ def function(name: str, value: Any, *arguments: str) -> Callable[..., Any]:
             f"{name} is called as {call}, which {value!r} does not take: {error}"
         ) from None
     return value  # type: ignore[no-any-return]
+
+
+def _runs_later(code: Any) -> bool:
+    """Whether a call of it runs nothing yet."""
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    return any(is_kind(code) for is_kind in kinds)
 
 
 def function_or_none(name: str, value: Any, *arguments: str) -> Callable[..., Any] | None:

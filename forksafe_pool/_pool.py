@@ -30,6 +30,9 @@ _unnamed = itertools.count(1)
 # "Use the pool's own timeout": None already means "wait for ever".
 _POOL_TIMEOUT: Any = object()
 
+# The system's: the other is the same in each child of a C-level fork, which no hook seeds anew.
+_chance = random.SystemRandom().random
+
 # psycopg_pool's.
 _LIFETIME_JITTER = 0.05
 
@@ -63,7 +66,8 @@ class Pool(Generic[C]):
         configure: ``configure(conn)`` prepares each new connection.
         reset: ``reset(conn)`` prepares a released connection for the next caller; if it
             raises, or returns False, the connection is closed instead of pooled.
-        close: ``close(conn)`` closes a connection; by default ``conn.close()``.
+        close: ``close(conn)`` closes a connection; by default ``conn.close()``. It needs a time
+            limit of its own: who closes waits for it.
         fileno: ``fileno(conn) -> int`` is the descriptor to cut off in a child, -1 if there is
             none just now; by default ``conn.fileno()``, ``conn.sock`` and ``conn._sock`` are
             tried. It runs inside the at-fork hook: no I/O and no locks.
@@ -199,10 +203,15 @@ class Pool(Generic[C]):
         if ledger.severed_idle or ledger.severed_in_use:
             self._free_severed(ledger)
         seconds = self.timeout if timeout is _POOL_TIMEOUT else timeout
-        taken = self._take_or_queue(ledger, seconds)
-        place = self._wait(ledger, taken, seconds) if isinstance(taken, Waiter) else taken
-        if place is None:  # a greenlet waited, and goes on waiting in a child
-            return self._take(timeout)
+        began = monotonic()
+        place = self._take_or_queue(ledger, seconds)
+        if isinstance(place, Waiter):
+            handed = self._wait(ledger, place, seconds)
+            if handed is None:  # a greenlet waited, and goes on waiting in a child
+                return self._take(timeout)
+            place = handed
+            if seconds is not None:
+                timeout = max(0.0, seconds - (monotonic() - began))
         return self._lend(ledger, place, timeout)
 
     def _free_severed(self, ledger: Ledger[C]) -> None:
@@ -216,8 +225,7 @@ class Pool(Generic[C]):
 
     def _take_or_queue(self, ledger: Ledger[C], timeout: float | None) -> Place[C] | Waiter[C]:
         with ledger.lock:
-            if self._closed:
-                raise PoolClosed(f"{self.name} is closed")
+            self._check_open("is closed")
             place = None if ledger.waiters else ledger.take()
             if place is not None:
                 return place
@@ -270,8 +278,7 @@ class Pool(Generic[C]):
                 if ledger.failures:
                     self._back_off(ledger, timeout)
                 self._open(ledger, place)
-            if self._closed:
-                raise PoolClosed(f"{self.name} was closed while the caller waited")
+            self._check_open("was closed while the caller waited")
         except BaseException:
             self._retire(ledger, place)
             raise
@@ -288,12 +295,15 @@ class Pool(Generic[C]):
         So that a server that comes back is not met by everybody at once.
         """
         longest = min(_BACK_OFF_AT_MOST, _BACK_OFF_FIRST * 2.0 ** min(ledger.failures - 1, 9))
-        seconds = longest * random.random()  # noqa: S311 - not for secrets
+        seconds = longest * _chance()
         limit = self.timeout if timeout is _POOL_TIMEOUT else timeout
         # By its module: gevent patches it there.
         time.sleep(seconds if limit is None else min(seconds, limit))
+        self._check_open("was closed while the caller waited")
+
+    def _check_open(self, state: str) -> None:
         if self._closed:
-            raise PoolClosed(f"{self.name} was closed while the caller waited")
+            raise PoolClosed(f"{self.name} {state}")
 
     def _open(self, ledger: Ledger[C], place: Place[C]) -> None:
         def hold(conn: C) -> None:
@@ -317,9 +327,8 @@ class Pool(Generic[C]):
         if self.max_lifetime is None:
             place.expires_at = float("inf")
         else:
-            # Not for secrets: connections made together are not to expire together.
-            jitter = _LIFETIME_JITTER * random.random()  # noqa: S311
-            place.expires_at = now + self.max_lifetime * (1 - jitter)
+            # Connections that were made together are not to expire together.
+            place.expires_at = now + self.max_lifetime * (1 - _LIFETIME_JITTER * _chance())
         if self.max_idle is not None and ledger.reap_at == float("inf"):
             ledger.reap_at = now + self.max_idle
 
@@ -342,7 +351,8 @@ class Pool(Generic[C]):
         What this process does not hold (it was acquired before a fork, from another pool, or
         released already) is ignored, and counted in ``stats().foreign_releases``. One that was
         released already and is lent to somebody else again cannot be told from theirs: release
-        once, or leave it to `connection`, which can.
+        once, or leave it to `connection`, which can. Nor can it be told from here what an error
+        has cut off in the middle of a reply: `discard` that, or leave it to `connection`.
         """
         ledger = self._ledger
         if not ledger.alive:  # as in acquire()
@@ -500,6 +510,10 @@ class Pool(Generic[C]):
         with ledger.lock:
             self._closed = True
             ledger.close_queue()
+        return self._drain(ledger, timeout)
+
+    def _drain(self, ledger: Ledger[C], timeout: float | None) -> bool:
+        """Close what is idle, and wait until what is in use has come back and is closed."""
         self._close_idle(ledger)
         closer = threading.Lock()
         closer.acquire()
@@ -525,6 +539,8 @@ class Pool(Generic[C]):
         available = list(ledger.available)
         in_use = list(ledger.in_use.values())
         live = sum(place.uses for place in available + in_use)
+        # What is between the two just now, to be checked or reset, is counted when it arrives.
+        ledger.acquired = max(ledger.acquired, live + ledger.retired_uses)
         return PoolStats(
             name=self.name,
             pid=os.getpid(),
@@ -534,7 +550,7 @@ class Pool(Generic[C]):
             available=len(available),
             in_use=len(in_use),
             waiting=len(ledger.waiters),
-            acquired=live + ledger.retired_uses,
+            acquired=ledger.acquired,
             opened=ledger.opened,
             closed=ledger.closed,
             connect_errors=ledger.connect_errors,

@@ -43,9 +43,12 @@ def find_descriptor(conn: Any) -> int:
 
 
 def is_closed(conn: Any) -> bool:
-    """Whether it says so itself: a socket, or what has a ``closed`` as most drivers' have."""
+    """Whether it says so itself: a socket, or what has a ``closed`` as most drivers' have, or an
+    ``open`` as PyMySQL's."""
     if isinstance(conn, socket.socket):
         return conn.fileno() < 0
+    if getattr(conn, "open", None) is False:
+        return True
     closed = getattr(conn, "closed", False)
     return closed is True or (type(closed) is int and closed != 0)
 
@@ -91,7 +94,11 @@ class DeadEnd:
     def replace(self, descriptor: int) -> None:
         """Make ``descriptor`` lead here instead of to wherever it led. Raises OSError."""
         if self._socket is None:
-            self._socket, other = socket.socketpair(type=_KIND)
+            try:
+                self._socket, other = socket.socketpair(type=_KIND)
+            except OSError:  # no descriptor is left
+                _close_and_replace(descriptor)
+                return
             other.close()
         os.dup2(self._socket.fileno(), descriptor, inheritable=False)
 
@@ -106,6 +113,15 @@ class DeadEnd:
     ) -> None:
         if self._socket is not None:
             self._socket.close()
+
+
+def _close_and_replace(descriptor: int) -> None:
+    """Its number must not become somebody else's file: whoever has the connection may close it."""
+    os.close(descriptor)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    if null != descriptor:
+        os.dup2(null, descriptor, inheritable=False)
+        os.close(null)
 
 
 def sever(conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd) -> bool:

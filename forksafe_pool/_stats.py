@@ -23,7 +23,7 @@ class PoolStats:
     in_use: int
     #: Callers that wait for a connection now.
     waiting: int
-    #: Connections handed out.
+    #: Connections handed out; those of one that is being checked or reset count a little later.
     acquired: int
     #: Connections made.
     opened: int

@@ -103,7 +103,9 @@ def _guard(worker: Worker, hook: str) -> Iterator[None]:
     """Whatever goes wrong inside is logged and goes no further."""
     try:
         yield
-    except Exception:
+    except (SystemExit, KeyboardInterrupt):
+        raise  # gunicorn ends a worker so, wherever it is
+    except BaseException:
         _log(worker, "error", "the hook %s failed, the server goes on", hook, exc_info=True)
 
 

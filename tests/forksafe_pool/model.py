@@ -11,6 +11,7 @@ from dataclasses import asdict
 import pytest
 
 from forksafe_pool import Pool, PoolTimeout
+from forksafe_pool._lease import Lease
 from tests.forksafe_pool.fakes import Clock, Connections, FakeConnection, pretend_fork
 
 CHECK_AFTER = 0.5
@@ -33,9 +34,23 @@ class Refused(OSError):
 
 
 class SideBySide:
-    """A real pool and a model of it. Each step is taken by both, and compared."""
+    """A real pool and a model of it. Each step is taken by both, and compared.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, max_size: int, min_size: int) -> None:
+    Connections are lent by `acquire` and `release`, or by blocks; from a pool with a ``reset``, or
+    without.
+    """
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        max_size: int,
+        min_size: int,
+        blocks: bool,
+        resets: bool,
+    ) -> None:
+        self.blocks, self.resets = blocks, resets
+        self.leases: dict[FakeConnection, Lease[FakeConnection]] = {}
         self.clock = Clock(monkeypatch)
         monkeypatch.setattr("forksafe_pool._pool._LIFETIME_JITTER", 0.0)
         self.max_size = max_size
@@ -51,7 +66,7 @@ class SideBySide:
             max_lifetime=MAX_LIFETIME,
             check=lambda conn: conn.alive,
             check_after=CHECK_AFTER,
-            reset=lambda conn: conn not in self.unfit,
+            reset=(lambda conn: conn not in self.unfit) if resets else None,
             fileno=lambda _: -1,
         )
         #: The last one was released last.
@@ -88,6 +103,22 @@ class SideBySide:
         self.counters["closed"] += 1
         self.foreign.append(conn)
 
+    # -- either way ---------------------------------------------------------------------------
+
+    def lend(self) -> FakeConnection:
+        if not self.blocks:
+            return self.pool.acquire()
+        lease = self.pool.connection()
+        conn = lease.__enter__()
+        self.leases[conn] = lease
+        return conn
+
+    def give_back(self, conn: FakeConnection) -> None:
+        if conn in self.leases:
+            self.leases.pop(conn).__exit__(None, None, None)
+        else:
+            self.pool.release(conn)
+
     # -- steps --------------------------------------------------------------------------------
 
     def acquire(self, *, refuse: bool = False) -> None:
@@ -95,21 +126,21 @@ class SideBySide:
         if warm is None and self.total == self.max_size:
             self.counters["timeouts"] += 1
             with pytest.raises(PoolTimeout):
-                self.pool.acquire()
+                self.lend()
             return
         if warm is not None and self.fit(warm):
-            assert self.pool.acquire() is warm
+            assert self.lend() is warm
             conn = warm
         elif refuse:
             self.connections.errors.append(Refused())
             with pytest.raises(Refused):
-                self.pool.acquire()
+                self.lend()
             self.counters["connect_errors"] += 1
             if warm is not None:
                 self.close(warm)
             return
         else:
-            conn = self.pool.acquire()
+            conn = self.lend()
             assert conn is self.connections.made[-1]
             assert conn not in self.born
             self.born[conn] = self.clock.now
@@ -121,8 +152,9 @@ class SideBySide:
         self.counters["acquired"] += 1
 
     def release(self, conn: FakeConnection, *, unfit: bool = False) -> None:
+        unfit = unfit and self.resets
         self.unfit = [conn] if unfit else []
-        self.pool.release(conn)
+        self.give_back(conn)
         if conn not in self.in_use:
             self.counters["foreign_releases"] += 1
             return

@@ -208,3 +208,16 @@ def test_no_lock_is_held_while_a_callback_runs(connections: Connections, slow: s
     leave.set()
     first.result()
     assert pool.stats().total == 0
+
+
+# -- which one --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check_after", [60.0, 0.0])
+def test_the_warmest_comes_first_either_way(connections: Connections, check_after: float) -> None:
+    pool = Pool(connections, check_after=check_after)
+    held = [pool.acquire() for _ in range(3)]
+    for conn in held:
+        pool.release(conn)
+    with pool.connection() as first, pool.connection() as second:
+        assert [first, second, pool.acquire()] == held[::-1]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import random
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from forksafe_pool import Pool, PoolClosed
-from tests.forksafe_pool.fakes import Connections, FakeConnection
+from forksafe_pool import Pool, PoolClosed, _pool
+from tests.forksafe_pool.fakes import Clock, Connections, FakeConnection
+from tests.forksafe_pool.threads import LIMIT, wait_in_line
+from tests.support.forks import c_fork, in_child
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long each wait was, if the chance was always the most that it can be."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    monkeypatch.setattr(random, "random", lambda: 1.0)
+    monkeypatch.setattr(_pool, "_chance", lambda: 1.0)
     return slept
 
 
@@ -51,7 +52,7 @@ def test_it_is_a_random_part_of_that(
     connections: Connections, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chances: Iterator[float] = itertools.chain([0.1, 0.9], itertools.repeat(0.0))
-    monkeypatch.setattr(random, "random", lambda: next(chances))
+    monkeypatch.setattr(_pool, "_chance", lambda: next(chances))
     pool = Pool(connections, max_lifetime=None)
     fail(pool, connections, 3)
     assert slept == [pytest.approx(0.005), pytest.approx(0.09)]
@@ -86,6 +87,29 @@ def test_nobody_waits_longer_than_the_caller_would(
     slept.clear()
     acquire(pool)
     assert slept == [longest]
+
+
+def test_who_has_waited_in_line_waits_for_what_is_left_of_the_time(
+    connections: Connections, slept: list[float], clock: Clock
+) -> None:
+    pool = Pool(connections, max_size=1)
+    held = pool.acquire()
+    pool._ledger.failures = 8
+    waiter = wait_in_line(pool, lambda: pool.acquire(LIMIT))
+    clock.advance(LIMIT - 0.2)
+    slept.clear()
+    pool.discard(held)
+    waiter.result()
+    assert slept == [pytest.approx(0.2)]
+
+
+def test_children_of_a_c_level_fork_do_not_wait_alike() -> None:
+    """Python's own chance is the same in each, until a hook seeds it anew."""
+
+    def chances() -> list[float]:
+        return [_pool._chance() for _ in range(3)]
+
+    assert in_child(chances, c_fork) != in_child(chances, c_fork)
 
 
 def test_a_pool_that_is_closed_meanwhile_does_not_connect(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -49,11 +50,61 @@ def test_a_callback_with_a_wrong_signature(
 async def asynchronous(conn: object = None) -> None: ...
 
 
+def generating(conn: object = None) -> Iterator[None]:
+    yield
+
+
+async def generating_asynchronously(conn: object = None) -> AsyncIterator[None]:
+    yield
+
+
+class Asynchronous:
+    async def __call__(self, conn: object = None) -> None: ...
+
+
+RUN_LATER = [
+    *(asynchronous, generating, generating_asynchronously, Asynchronous()),
+    functools.partial(asynchronous, None),
+]
+
+
+@pytest.mark.parametrize("function", RUN_LATER)
 @pytest.mark.parametrize("name", ["connect", "check", "configure", "reset", "close", "fileno"])
-def test_a_callback_that_is_async(connections: Connections, name: str) -> None:
-    options: dict[str, Any] = {"connect": connections, name: asynchronous}
-    with pytest.raises(TypeError, match=rf"^{name} must be a function that is not async, not <"):
+def test_a_callback_that_is_async(connections: Connections, name: str, function: Any) -> None:
+    options: dict[str, Any] = {"connect": connections, name: function}
+    wrong = rf"^{name} must be a function that is no generator and not async: "
+    with pytest.raises(TypeError, match=wrong):
         Pool(**options)
+
+
+@pytest.mark.parametrize("name", ["check", "configure", "reset"])
+def test_a_callback_whose_result_is_async(connections: Connections, name: str) -> None:
+    """Which nothing tells before it is called."""
+    options: dict[str, Any] = {name: lambda conn: asynchronous(conn)}
+    pool = Pool(connections, name="db", check_after=0, **options)
+    wrong = rf"^{name} of db is async: the pool is for threads$"
+    with pytest.raises(PoolError, match=wrong):  # noqa: PT012 - by name, in another step
+        for _ in range(2):
+            pool.release(pool.acquire())
+    assert pool.stats().total == 0
+    assert connections.open == []
+
+
+def test_a_close_whose_result_is_async_says_so(
+    connections: Connections, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = Pool(connections, name="db", close=lambda conn: asynchronous(conn))
+    pool.discard(pool.acquire())
+    assert caplog.messages == ["close of db is async: the pool is for threads"]
+
+
+@pytest.mark.parametrize("number", [None, True, "3", 3.0])
+def test_a_fileno_that_returns_no_descriptor(connections: Connections, number: Any) -> None:
+    pool = Pool(connections, name="db", fileno=lambda conn: number)
+    with pytest.raises(TypeError, match=rf"^fileno of db must return .* it returned {number!r}$"):
+        pool.acquire()
+    assert pool.stats().total == 0
+    assert connections.open == []
 
 
 @pytest.mark.parametrize("function", [len, print, FakeConnection.close, lambda *all_of_it: True])
@@ -66,11 +117,14 @@ def test_a_callback_that_can_be_called_or_does_not_tell(
 # -- what connect returns -------------------------------------------------------------------------
 
 
-def test_a_coroutine() -> None:
-    def connect() -> object:
-        return asynchronous()
+class Awaitable:
+    def __await__(self) -> Iterator[None]:
+        yield
 
-    pool = Pool(connect)
+
+@pytest.mark.parametrize("make", [asynchronous, Awaitable])
+def test_what_is_to_be_awaited(make: Callable[[], object]) -> None:
+    pool = Pool(lambda: make())
     with pytest.raises(PoolError, match="is async"):
         pool.acquire()
     assert pool.stats().total == 0
@@ -89,8 +143,21 @@ class ClosedFrom:
         self.closed = closed
 
 
+class ClosedLikePyMySQL:
+    open = False
+
+
 @pytest.mark.parametrize(
-    "connect", [closed_socket, lambda: ClosedFrom(True), lambda: ClosedFrom(2), lambda: None]
+    "connect",
+    [
+        *(
+            closed_socket,
+            lambda: ClosedFrom(True),
+            lambda: ClosedFrom(2),
+            lambda: ClosedLikePyMySQL(),
+        ),
+        *(lambda: None, lambda: False, lambda: 5, lambda: "conn"),
+    ],
 )
 def test_a_connect_that_returns_no_open_connection(connect: Callable[[], Any]) -> None:
     pool = Pool(connect, max_size=1, timeout=0)

@@ -73,6 +73,15 @@ def test_what_is_in_use_is_left_alone_and_closed_when_it_comes_back(
     assert pool.stats().total == 0
 
 
+def test_what_a_block_holds_is_closed_at_its_end(connections: Connections) -> None:
+    pool = Pool(connections)
+    with pool.connection() as conn:
+        assert pool.close(timeout=0) is False
+        assert not conn.closed
+    assert conn.times_closed == 1
+    assert pool.stats().total == 0
+
+
 @pytest.mark.parametrize("timeout", [None, LIMIT])
 @pytest.mark.parametrize("give_back", ["release", "discard"])
 def test_close_waits_for_what_is_in_use(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import Any
 
 import pytest
@@ -19,13 +21,15 @@ from tests.forksafe_pool.threads import LIMIT, together, wait_in_line
 
 
 class Severing:
-    """A ``fileno`` that remembers whose descriptor was asked for."""
+    """A ``fileno`` that remembers whose descriptor was asked for, but for new connections."""
 
     def __init__(self) -> None:
         self.asked: list[FakeConnection] = []
 
     def __call__(self, conn: FakeConnection) -> int:
-        self.asked.append(conn)
+        caller, its_caller = sys._getframe(1), sys._getframe(2)
+        if "note" not in (caller.f_code.co_name, its_caller.f_code.co_name):
+            self.asked.append(conn)
         return -1
 
 
@@ -156,29 +160,46 @@ def test_who_loses_that_race_uses_the_ledger_of_who_won(
 
 
 def test_a_fork_in_the_middle_of_a_rebuild_leaves_the_rest_to_the_next(
-    connections: Connections, monkeypatch: pytest.MonkeyPatch
+    connections: Connections,
 ) -> None:
-    severed: list[FakeConnection] = []
-
     class ForkedMeanwhile(BaseException):
         """The process that was rebuilding ends here; its child goes on elsewhere."""
 
-    def fileno(conn: FakeConnection) -> int:
-        if len(severed) == 1:
-            severed.append(conn)
-            raise ForkedMeanwhile
-        severed.append(conn)
-        return -1
+    class ForkingOnce(Severing):
+        def __call__(self, conn: FakeConnection) -> int:
+            super().__call__(conn)
+            if len(self.asked) == 2:
+                raise ForkedMeanwhile
+            return -1
 
-    pool = Pool(connections, max_size=4, fileno=fileno)
+    severing = ForkingOnce()
+    pool = Pool(connections, max_size=4, fileno=severing)
     conns = [pool.acquire() for _ in range(4)]
     pretend_fork(pool)
     with pytest.raises(ForkedMeanwhile):
         pool.stats()
     pretend_fork(pool)
     assert pool.stats().severed == 3
-    assert severed == [conns[0], conns[1], conns[1], conns[2], conns[3]]
+    assert severing.asked == [conns[0], conns[1], conns[1], conns[2], conns[3]]
     assert pool._ledger.ancestor is None
+
+
+def test_a_block_that_ends_in_a_child_asks_for_no_reset(
+    connections: Connections, severing: Severing
+) -> None:
+    """It would go out on the parent's. No hook has run: the block is the first to ask."""
+    resets: list[FakeConnection] = []
+    pool = Pool(connections, fileno=severing, reset=resets.append)
+    for error in (None, ValueError(), SystemExit()):
+        with contextlib.suppress(BaseException), pool.connection() as conn:
+            pretend_fork(pool)
+            if error is not None:
+                raise error
+        assert severing.asked == [conn]
+        severing.asked.clear()
+    assert resets == []
+    assert connections.open == connections.made
+    assert (pool.stats().total, pool.stats().foreign_releases) == (0, 1)
 
 
 def test_connections_of_several_generations_are_foreign(

@@ -80,6 +80,17 @@ def test_an_expired_connection_is_not_taken_from_who_uses_it(
     assert conn.closed
 
 
+def test_a_connection_that_expires_in_a_block_is_closed_at_its_end(
+    connections: Connections, clock: Clock
+) -> None:
+    pool = Pool(connections, max_lifetime=10.0, max_idle=None)
+    with pool.connection() as conn:
+        clock.advance(11.0)
+        assert not conn.closed
+    assert conn.closed
+    assert pool.stats().total == 0
+
+
 def test_a_waiter_gets_the_place_of_a_connection_that_expired(
     connections: Connections, clock: Clock
 ) -> None:
@@ -163,6 +174,17 @@ def test_release_closes_what_is_idle_for_longer_than_max_idle_the_longest_idle_f
     busy = pool.acquire()
     pool.release(busy)
     assert closed == [second, first, third]
+
+
+def test_the_end_of_a_block_closes_what_is_idle_for_longer_than_max_idle(
+    connections: Connections, clock: Clock
+) -> None:
+    pool = Pool(connections, max_idle=10.0)
+    idle = pool.acquire()
+    with pool.connection() as busy:
+        pool.release(idle)
+        clock.advance(10.5)
+    assert connections.open == [busy]
 
 
 def test_max_idle_leaves_min_size_connections(connections: Connections, clock: Clock) -> None:

@@ -33,10 +33,19 @@ class PoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.monkeypatch.undo()
 
-    @initialize(max_size=st.integers(1, 4), min_size=st.integers(0, 2))
-    def build(self, max_size: int, min_size: int) -> None:
+    @initialize(
+        max_size=st.integers(1, 4),
+        min_size=st.integers(0, 2),
+        blocks=st.booleans(),
+        resets=st.booleans(),
+    )
+    def build(self, max_size: int, min_size: int, blocks: bool, resets: bool) -> None:
         self.both = SideBySide(
-            self.monkeypatch, max_size=max_size, min_size=min(max_size, min_size)
+            self.monkeypatch,
+            max_size=max_size,
+            min_size=min(max_size, min_size),
+            blocks=blocks,
+            resets=resets,
         )
 
     @rule(refuse=st.booleans())
@@ -114,7 +123,9 @@ def test_so_it_does_in_a_child_and_in_its_parent_after(
 ) -> None:
     assert callable(fork)
     chance = random.Random(seed)
-    both = SideBySide(monkeypatch, max_size=max_size, min_size=0)
+    both = SideBySide(
+        monkeypatch, max_size=max_size, min_size=0, blocks=bool(seed % 2), resets=bool(seed % 3)
+    )
     wander(both, chance, 20)
 
     def child() -> int:

@@ -6,13 +6,14 @@ import gc
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from forksafe_pool import Pool, close_pools, fill_pools, pools
-from tests.forksafe_pool.fakes import Connections, pretend_fork
+from tests.forksafe_pool.fakes import Connections, FakeConnection, pretend_fork
 from tests.forksafe_pool.threads import LIMIT, Caller
+from tests.support.forks import in_child
 
 
 def test_pools_lists_every_pool_that_is_alive(connections: Connections) -> None:
@@ -47,6 +48,36 @@ def test_what_fills_and_closes_them_all_is_told_nonsense(
 ) -> None:
     with pytest.raises(error, match=message):
         function(**arguments)
+
+
+class Late(BaseException):
+    """As gevent.Timeout, which bounds a connect: no ``Exception``."""
+
+
+@pytest.mark.parametrize("function", [fill_pools, close_pools])
+def test_what_is_no_exception_is_a_warning_too(
+    connections: Connections, function: Callable[..., None]
+) -> None:
+    def end() -> NoReturn:
+        raise Late
+
+    class Broken(Pool[FakeConnection]):
+        def close(self, timeout: float | None = 5.0) -> bool:
+            end()
+
+    def child() -> list[str]:
+        for pool in pools():  # other tests'
+            pool.close(0)
+        broken, pool = Broken(end, min_size=1, name="broken"), Pool(connections, min_size=1)
+        assert broken.min_size
+        said: list[str] = []
+        function(warn=lambda message, *args: said.append(message % args))
+        assert pool.stats().opened == (function is fill_pools)
+        return said
+
+    said = in_child(child)
+    assert said
+    assert all("broken could not be " in line and "Late()" in line for line in said)
 
 
 def test_pools_may_be_made_while_they_are_listed(connections: Connections) -> None:

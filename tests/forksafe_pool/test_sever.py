@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -250,6 +252,31 @@ def test_a_child_that_ends_without_using_its_pool_says_no_goodbye(fork: str) -> 
     )
     assert done.stdout == "goodbye of the parent, " * 2
     assert done.stderr == ""
+
+
+def test_where_no_descriptor_is_left_a_connection_is_cut_off_all_the_same(pair: Pair) -> None:
+    ours, peer = pair
+    others = [socket.dup(ours.fileno()) for _ in range(3)]
+
+    def child() -> list[int]:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(others) + 1, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                os.open(os.devnull, os.O_RDONLY)
+        cut_off = [ours.fileno(), *others[:2]]
+        with DeadEnd() as dead_end:
+            for descriptor in cut_off:
+                assert sever(descriptor, int, dead_end)
+        with pytest.raises(OSError):  # noqa: PT011 - it is no socket any more
+            ours.sendall(b"from the child")
+        return [len(os.read(descriptor, 1)) for descriptor in cut_off]
+
+    assert in_child(child) == [0, 0, 0]
+    for descriptor in others:
+        os.close(descriptor)
+    ours.sendall(b"from the parent")
+    assert peer.recv(100) == b"from the parent"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a dead end raises SIGPIPE elsewhere")

@@ -8,7 +8,7 @@ import os
 import pickle
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -44,6 +44,17 @@ def test_each_number_counts_what_it_says(connections: Connections) -> None:
     assert stats.severed == 0
     pool.release(first)
     assert pool.stats().acquired == 4
+
+
+def test_a_counter_does_not_fall_while_a_connection_is_looked_at(connections: Connections) -> None:
+    told: list[int] = []
+    look: Callable[[object], None] = lambda conn: told.append(pool.stats().acquired)  # noqa: E731
+    pool = Pool(connections, check=look, check_after=0, reset=look)
+    for _ in range(5):
+        pool.release(pool.acquire())
+        told.append(pool.stats().acquired)
+    assert told == sorted(told)
+    assert told[-1] == 5
 
 
 def test_a_fork_starts_them_all_from_zero(connections: Connections) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -74,6 +75,13 @@ def test_a_caller_waits_for_a_release(connections: Connections, timeout: float |
     assert pool.stats().waiting == 0
 
 
+def test_a_caller_waits_for_the_end_of_a_block(connections: Connections) -> None:
+    pool = Pool(connections, max_size=1, timeout=LIMIT)
+    with pool.connection() as conn:
+        waiter = wait_in_line(pool, pool.acquire)
+    assert waiter.result() is conn
+
+
 def test_a_call_may_wait_where_the_pool_would_not(connections: Connections) -> None:
     pool = Pool(connections, max_size=1, timeout=0)
     conn = pool.acquire()
@@ -108,8 +116,15 @@ def test_a_later_caller_cannot_take_what_a_waiter_was_handed(connections: Connec
     assert waiter.result() is conn
 
 
+def enter(pool: Pool[FakeConnection]) -> FakeConnection:
+    return pool.connection(timeout=0).__enter__()
+
+
+@pytest.mark.parametrize("acquire", [lambda pool: pool.acquire(timeout=0), enter])
 def test_a_later_caller_cannot_take_what_is_just_being_released(
-    connections: Connections, monkeypatch: pytest.MonkeyPatch
+    connections: Connections,
+    monkeypatch: pytest.MonkeyPatch,
+    acquire: Callable[[Pool[FakeConnection]], FakeConnection],
 ) -> None:
     pool = Pool(connections, max_size=2, timeout=LIMIT)
     conn, _ = pool.acquire(), pool.acquire()
@@ -121,7 +136,7 @@ def test_a_later_caller_cannot_take_what_is_just_being_released(
         # The connection is available, and not handed over yet.
         assert len(ledger.available) == len(ledger.waiters) == 1
         try:
-            barged.append(pool.acquire(timeout=0))
+            barged.append(acquire(pool))
         except PoolTimeout:
             serve(ledger)
 
