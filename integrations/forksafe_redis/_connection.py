@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Iterable
@@ -9,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from redis.client import PubSub
 from redis.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from forksafe_pool import pools
 from forksafe_pool._process import Sentinel, sentinel
+from forksafe_pool._sever import DeadEnd
+from forksafe_pool._sever import sever as cut_off
 
 
 class _PackedCommands(list[Any]):
@@ -48,13 +52,21 @@ class CountsReplies(_Base):
     is_counted = False
 
     def _connect(self) -> Any:
+        alive = sentinel()  # a fork may strike in the middle of this
         sock = super()._connect()  # type: ignore[safe-super]
-        self._alive = sentinel()
+        self._alive = alive
         return sock
+
+    def _leave_parent(self) -> None:
+        """Sever all that came through the fork, and this, whose pool may have forgotten it."""
+        pools()
+        with DeadEnd() as dead_end:
+            if not sever(self, dead_end):  # for want of descriptors, say
+                raise RedisConnectionError("another process's connection, and not to be cut off")
 
     def can_read(self, *args: Any, **kwargs: Any) -> Any:
         if not self._alive:
-            pools()
+            self._leave_parent()
         return super().can_read(*args, **kwargs)
 
     def pack_commands(self, commands: Iterable[Any]) -> _PackedCommands:
@@ -71,7 +83,7 @@ class CountsReplies(_Base):
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         if not self._alive:
-            pools()
+            self._leave_parent()
         super().disconnect(*args, **kwargs)
         self.unread_replies = 0
 
@@ -87,7 +99,7 @@ def counting(connection_class: Any) -> Any:
     # What each command calls. By its class: super() would take as long as all the rest.
     def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
         if not self._alive:
-            pools()
+            self._leave_parent()
         try:
             connection_class.send_packed_command(self, command, check_health)
             many = command.__class__ is _PackedCommands
@@ -99,7 +111,7 @@ def counting(connection_class: Any) -> Any:
 
     def read_response(self: Any, disable_decoding: bool = False, **options: Any) -> Any:
         if not self._alive:
-            pools()
+            self._leave_parent()
         try:
             response = (
                 connection_class.read_response(self, disable_decoding, **options)
@@ -136,6 +148,11 @@ def is_connected(conn: Any) -> bool:
     return getattr(bare(conn), "_sock", None) is not None
 
 
+def is_inherited(conn: Any) -> bool:
+    """Whether its socket came through a fork."""
+    return is_connected(conn) and not bare(conn)._alive
+
+
 def is_clean(conn: Any) -> bool:
     """Whether the next user may have ``conn`` as it is."""
     marked = getattr(conn, "should_reconnect", None)  # since redis-py 6
@@ -159,6 +176,18 @@ def forget_socket(conn: Any) -> None:
     conn._parser.on_disconnect()
     if sock is not None:
         sock.close()
+
+
+def sever(conn: Any, dead_end: DeadEnd) -> bool:
+    """Cut an inherited connection off, and leave it usable. Again is harmless.
+
+    May run inside an at-fork callback: no lock, no log, no I/O, nothing raised.
+    """
+    severed = cut_off(conn, find_descriptor, dead_end)
+    if severed:
+        with contextlib.suppress(Exception):
+            make_usable_after_fork(conn)
+    return severed
 
 
 def make_usable_after_fork(conn: Any) -> None:

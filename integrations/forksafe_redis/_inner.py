@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import weakref
 from collections.abc import Callable
@@ -24,11 +23,9 @@ class RedisDriver(Driver[Any]):
     """Severs as redis-py's objects need it."""
 
     def sever(self, conn: Any, dead_end: DeadEnd) -> bool:
-        severed = super().sever(conn, dead_end)
-        if severed and _is_redis(conn):
-            with contextlib.suppress(Exception):
-                _connection.make_usable_after_fork(conn)
-        return severed
+        if _is_redis(conn):
+            return _connection.sever(conn, dead_end)
+        return super().sever(conn, dead_end)
 
     def close_severed(self, conn: Any) -> None:
         if _is_redis(conn):
@@ -46,7 +43,9 @@ class Connections(Pool[Any]):
 
     _driver_class = RedisDriver
 
-    def __init__(self, owner: ConnectionPool, **options: Any) -> None:
+    def __init__(
+        self, owner: ConnectionPool, made: dict[int, weakref.ref[Any]], **options: Any
+    ) -> None:
         reference = weakref.ref(owner)
 
         # When the collector takes both, a subscription's finalizer may still release a connection.
@@ -69,6 +68,7 @@ class Connections(Pool[Any]):
         kind = owner.connection_class
         is_redis = isinstance(kind, type) and issubclass(kind, AbstractConnection)
         self._owner = reference
+        self._made = made
         super().__init__(
             connect,
             check=is_alive,
@@ -87,6 +87,15 @@ class Connections(Pool[Any]):
             used += len(ledger.ancestor.in_use)
         ledger.notes["to_count_off"] = (idle, used)
         super()._sever_inherited(ledger)
+        # No place here holds what was in use at a reset(), nor what came through a fork itself and
+        # was reconnected by who has it: a subscription, a client with a connection of its own.
+        severed = set(map(id, ledger.severed_idle + ledger.severed_in_use))
+        with DeadEnd() as dead_end:
+            for known in list(self._made.values()):
+                conn = known()
+                if id(conn) not in severed and _connection.is_inherited(conn):
+                    _connection.sever(conn, dead_end)
+                    ledger.severed += 1
 
     def _ignore(self, ledger: Ledger[Any], conn: Any) -> None:
         super()._ignore(ledger, conn)

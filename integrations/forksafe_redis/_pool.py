@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import threading
+import weakref
 from queue import LifoQueue
 from time import monotonic
 from typing import Any, TypeVar
@@ -92,12 +93,15 @@ class ConnectionPool(redis.ConnectionPool):
         if "_pool" in self.__dict__:
             self._checkpid()
             _metrics.count(self, used=-len(self._in_use_connections))
+        #: Every connection that was made here and is still there, reset or not, by id(); weakly:
+        #: whoever has one may just drop it.
+        self._made: dict[int, weakref.ref[Any]] = self.__dict__.get("_made", {})
         self._made_by = _connection.counting(self.connection_class)
         # The class of which nearly every connection is: what needs no second look.
         is_usual = _connection.counts(self._made_by) and not self._dispatcher
         self._counting = self._made_by if is_usual else None
         self._pool = Connections(
-            self, max_size=self.max_connections, timeout=self._wait, **self._options
+            self, self._made, max_size=self.max_connections, timeout=self._wait, **self._options
         )
         self._entered: Ledger[Any] = self._pool._ledger
         self.pid = os.getpid()
@@ -256,6 +260,9 @@ class ConnectionPool(redis.ConnectionPool):
         if cache is not None:
             proxy: Any = redis.connection.CacheProxyConnection
             connection = proxy(connection, cache, self._lock)
+        if _connection.counts(self._made_by):
+            made, key = self._made, id(connection)
+            made[key] = weakref.ref(connection, lambda _: made.pop(key, None))
         _metrics.count(self, idle=1)
         return connection
 
