@@ -17,7 +17,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError, RedisError
 
 from forksafe_pool import (
-    PoolClosed,
     PoolError,
     PoolStats,
     PoolTimeout,
@@ -40,6 +39,10 @@ class ConnectionPool(redis.ConnectionPool):
     Takes what redis-py's takes, and raises what it raises: ``MaxConnectionsError`` where
     ``max_connections`` are in use. A fork leaves the child with an empty pool and the parent with
     all that it had; see `forksafe_pool.Pool`.
+
+    As in redis-py, `get_connection` never waits, not even after a failed connect: to spread the
+    attempts while the server is away give the connections a ``retry``, or use
+    `BlockingConnectionPool`.
 
     Parameters, besides redis-py's:
         min_size, max_lifetime, max_idle, check_after, name: as in `forksafe_pool.Pool`; by default
@@ -176,7 +179,7 @@ class ConnectionPool(redis.ConnectionPool):
                 pass
         try:
             connection = self._pool.acquire()
-        except (PoolTimeout, TooManyWaiting, PoolClosed) as error:
+        except (PoolTimeout, TooManyWaiting) as error:
             connection = self._acquire_late(error)
         if start or connection.__class__ is not self._counting or connection._sock is None:
             self._prepare(connection, start)
@@ -268,14 +271,19 @@ class ConnectionPool(redis.ConnectionPool):
 
     def _connect(self, connection: Any) -> None:
         ledger = self._pool._checkpid()
+        if ledger.failures:
+            self._pool._back_off(ledger, self._wait)
         start = monotonic()
         try:
             _making.watched(ledger.making, connection.connect)
         except BaseException as error:
             ledger.note_error(error)
+            ledger.failures += 1
             raise
         ledger.last_error = None
-        if ledger.in_use[id(connection)].uses == 1:
+        ledger.failures = 0
+        place = ledger.in_use.get(id(connection))  # another thread may have called reset()
+        if place is not None and place.uses == 1:
             _metrics.created(self, monotonic() - start)
 
     def _is_alive(self, connection: Any) -> bool:
@@ -431,7 +439,8 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
 
     Takes what redis-py's takes: ``timeout`` is how many seconds `get_connection` waits for a
     connection (None: for ever), who waits longest is served first, and who waits in vain gets
-    redis-py's ``ConnectionError``. ``queue_class`` is accepted and not used.
+    redis-py's ``ConnectionError``. ``queue_class`` is accepted and not used. After a failed
+    connect the next attempt waits a little first, as in `forksafe_pool.Pool`.
 
     Parameters, besides redis-py's: those of `ConnectionPool`, and
         max_waiting: how many callers may wait at a time; one more gets ``ConnectionError``.

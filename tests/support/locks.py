@@ -29,3 +29,18 @@ def held_elsewhere(lock: Any) -> Iterator[None]:
         release.set()
         thread.join(LIMIT)
     assert not thread.is_alive()
+
+
+def can_be_taken(lock: Any) -> bool:
+    """Whether nobody holds ``lock``, the caller neither."""
+    taken: list[bool] = []
+
+    def take() -> None:
+        taken.append(lock.acquire(blocking=False))
+        if taken[0]:
+            lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join(LIMIT)
+    return taken == [True]
