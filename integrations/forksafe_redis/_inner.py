@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.connection import AbstractConnection
 
-from forksafe_pool import Pool, PoolError
+from forksafe_pool import Pool, PoolError, _options
 from forksafe_pool._driver import Driver
 from forksafe_pool._ledger import Ledger
 from forksafe_pool._sever import DeadEnd
@@ -86,6 +86,7 @@ class Connections(Pool[Any]):
             idle += len(ledger.ancestor.available)
             used += len(ledger.ancestor.in_use)
         ledger.notes["to_count_off"] = (idle, used)
+        self._closed = False  # who waits in close() is not here
         super()._sever_inherited(ledger)
         # No place here holds what was in use at a reset(), nor what came through a fork itself and
         # was reconnected by who has it: a subscription, a client with a connection of its own.
@@ -123,10 +124,21 @@ class Connections(Pool[Any]):
             owner.fill()
 
     def close(self, timeout: float | None = 5.0) -> bool:
-        """Close what is available. Unlike other pools a redis-py pool may be used again."""
+        """Close what is available, and wait for what is in use: it is closed when it comes back.
+
+        Unlike other pools a redis-py pool may be used meanwhile and afterwards.
+        """
+        timeout = _options.seconds_or_none("timeout", timeout)
         ledger = self._checkpid()
-        self._close_idle(ledger)
-        return ledger.size == 0
+        self._closed = True
+        try:
+            return self._drain(ledger, timeout)
+        finally:
+            if not ledger.closers:  # nobody else closes it too
+                self._closed = False
+
+    def _check_open(self, state: str) -> None:
+        """It is never closed for good."""
 
 
 def _is_redis(conn: Any) -> bool:
