@@ -27,6 +27,7 @@ from forksafe_pool import (
 from forksafe_pool._ledger import Ledger
 from forksafe_redis import _connection, _metrics
 from forksafe_redis._inner import Connections
+from forksafe_redis._lease import RedisLease
 
 logger = logging.getLogger("forksafe_redis")
 
@@ -417,6 +418,14 @@ class ConnectionPool(redis.ConnectionPool):
     def name(self) -> str:
         """The pool's name in errors, statistics and logs."""
         return self._pool.name
+
+    def connection(self) -> RedisLease:
+        """``with pool.connection() as connection:`` gets one, and releases it at the end.
+
+        A block that ends by an exception may have been cut off in the middle of a reply or of a
+        transaction: its connection is closed, not reused.
+        """
+        return RedisLease(self)
 
     def fill(self) -> None:
         """Connect until this process has `min_size` connections."""

@@ -1,0 +1,44 @@
+"""A redis connection for the length of a ``with`` block."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from forksafe_pool._lease import Lease
+
+if TYPE_CHECKING:
+    from forksafe_redis._pool import ConnectionPool
+
+
+class RedisLease(Lease[Any]):
+    """What `ConnectionPool.connection` returns: it takes and gives back as redis-py does."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: ConnectionPool) -> None:
+        self._owner = owner
+
+    def __enter__(self) -> Any:
+        while True:
+            connection = self._owner.get_connection()
+            self._pool = pool = self._owner._pool
+            place = pool._checkpid().in_use.get(id(connection))
+            if place is not None:  # else lost meanwhile, to a fork or to reset()
+                self._place = place
+                self._turn = place.uses
+                return connection
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        connection = self._place.conn
+        if not self._holds():
+            self._pool._ignore(self._pool._checkpid(), connection)
+        elif kind is None:
+            self._owner.release(connection)
+        else:
+            self._owner.discard(connection)

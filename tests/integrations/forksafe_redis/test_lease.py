@@ -1,0 +1,126 @@
+"""``with pool.connection()``: a connection for the length of a block."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from forksafe_redis import ConnectionPool
+from tests.support.forks import in_child
+
+Fork = Callable[[], int]
+
+
+class Interrupted(BaseException):
+    """As GreenletExit and CancelledError: no ``Exception``."""
+
+
+def client_id(connection: Any) -> int:
+    connection.send_command("CLIENT", "ID")
+    return int(connection.read_response())
+
+
+def test_the_block_releases_at_its_end(pool: ConnectionPool) -> None:
+    with pool.connection() as first:
+        ours = client_id(first)
+        assert pool.stats().in_use == 1
+    with pool.connection() as second:
+        assert second is first
+        assert client_id(second) == ours
+    assert (pool.stats().in_use, pool.stats().available) == (0, 1)
+
+
+@pytest.mark.parametrize("error", [ValueError, RedisConnectionError, SystemExit, Interrupted])
+def test_a_block_that_ends_by_an_exception_costs_the_connection(
+    pool: ConnectionPool, error: type[BaseException]
+) -> None:
+    """It may be in the middle of a transaction, or of a reply."""
+    with contextlib.suppress(error), pool.connection() as cut_off:
+        cut_off.send_command("MULTI")
+        cut_off.read_response()
+        raise error
+    stats = pool.stats()
+    assert (stats.total, stats.in_use, stats.closed) == (0, 0, 1)
+    with pool.connection() as connection:
+        connection.send_command("ECHO", "hello")
+        assert connection.read_response() == b"hello"
+
+
+def test_a_reply_that_was_not_read_is_nobody_else_s(pool: ConnectionPool) -> None:
+    with pool.connection() as connection:
+        connection.send_command("ECHO", "alice's")
+    with pool.connection() as connection:
+        connection.send_command("ECHO", "bob's")
+        assert connection.read_response() == b"bob's"
+
+
+@pytest.mark.parametrize("give_back", ["release", "discard"])
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_a_block_leaves_alone_what_was_given_back_inside_and_lent_again(
+    pool: ConnectionPool, give_back: str, error: type[Exception] | None
+) -> None:
+    with contextlib.suppress(ValueError), pool.connection() as connection:
+        getattr(pool, give_back)(connection)
+        other = pool.get_connection()
+        assert (other is connection) == (give_back == "release")
+        if error is not None:
+            raise error
+    stats = pool.stats()
+    assert (stats.in_use, stats.available, stats.foreign_releases) == (1, 0, 1)
+    assert client_id(other)
+    pool.release(other)
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_a_child_leaves_alone_what_its_parent_has(
+    pool: ConnectionPool, fork: Fork, error: type[Exception] | None
+) -> None:
+    lease = pool.connection()
+    connection = lease.__enter__()
+    ours = client_id(connection)
+
+    def child() -> tuple[int, int, int]:
+        lease.__exit__(error, error() if error else None, None)
+        with pool.connection() as own:
+            return client_id(own), pool.stats().in_use, pool.stats().foreign_releases
+
+    theirs, in_use, foreign = in_child(child, fork)
+    assert theirs != ours
+    assert (in_use, foreign) == (1, 1)
+    assert client_id(connection) == ours
+    lease.__exit__(None, None, None)
+    assert pool.stats().available == 1
+
+
+def test_what_was_lost_before_the_block_began_is_replaced(
+    pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_connection = pool.get_connection
+    lost: list[Any] = []
+
+    def lose_the_first() -> Any:
+        connection = get_connection()
+        if not lost:
+            lost.append(connection)
+            pool.reset()
+        return connection
+
+    monkeypatch.setattr(pool, "get_connection", lose_the_first)
+    with pool.connection() as connection:
+        assert connection is not lost[0]
+        assert pool.stats().in_use == 1
+    assert pool.stats().available == 1
+    lost[0].disconnect()
+
+
+def test_a_block_does_not_begin_where_none_is_available(pool: ConnectionPool) -> None:
+    pool.set_retry(redis.retry.Retry(redis.backoff.NoBackoff(), 0))
+    pool.connection_kwargs["port"] = 1
+    with pytest.raises(RedisConnectionError), pool.connection():
+        raise AssertionError("the block has begun")
+    assert pool.stats().in_use == 0
