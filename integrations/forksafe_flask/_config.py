@@ -38,9 +38,7 @@ class RedisPool:
     def __init__(self, pool: BlockingConnectionPool) -> None:
         self.pool = pool
         self.client = Redis(connection_pool=pool)
-        self.acquire = pool.get_connection
-        self.release = pool.release
-        self.discard = pool.discard
+        self.connection = pool.connection
         self.stats = pool.stats
 
 

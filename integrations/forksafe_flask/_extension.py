@@ -6,14 +6,15 @@ from contextlib import ExitStack
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from flask import Flask, current_app, g, has_app_context
+from flask import Flask, current_app, g
 from redis import Redis
 
 from forksafe_flask import _cli, _config
 from forksafe_pool import Pool, PoolStats
+from forksafe_pool._lease import Lease
 from forksafe_redis import BlockingConnectionPool
 
-# Where an app context keeps its leases: for each pool's name, the pool and the connection.
+# Where an app context keeps its `_Leases`.
 _LEASES = "_forksafe_pool_leases"
 
 
@@ -37,7 +38,11 @@ class ForkSafePool:
         FORKSAFE_POOLS = {
             "default": {"url": "redis://localhost:6379/0", "max_connections": 20},
             "cache": {"url": "redis://localhost:6379/1", "timeout": 1.0},
-            "database": {"connect": "shop.database:connect", "max_size": 5},
+            "database": {
+                "connect": "shop.database:connect",
+                "reset": "shop.database:rollback",
+                "max_size": 5,
+            },
         }
 
     A pool with a ``url`` is a `forksafe_redis.BlockingConnectionPool`, and its other entries are
@@ -118,14 +123,20 @@ class ForkSafePool:
     def connection(self, name: str = "default") -> Any:
         """A connection that is yours until the app context ends: usually, the request.
 
-        The first call in a context acquires it, later calls return the same. It is released when
-        the context ends, after an error too; where it ends by an exception that is no
-        ``Exception`` (``SystemExit`` of a worker that has timed out, ``GreenletExit``), it may
-        have been cut off in the middle of a reply, and is closed instead.
+        The first call in a context acquires it; later calls return the same, as long as it is
+        yours: not what you gave back by hand, nor, in a forked child, its parent's. It is released
+        when the context ends. Where that ends by an exception, the connection may have been cut
+        off in the middle of a reply or of a transaction: it is closed instead, as
+        `forksafe_pool.Pool.connection` does, unless the pool has a ``reset`` that can vouch for it.
+
+        An error that the app handles itself, by an ``errorhandler`` or in the view, does not end
+        the context: its connection is released as after any request. So a pool of database
+        connections wants a ``reset`` that rolls back.
 
         A response that is streamed outlives the context of its view. Wrap its generator in
         ``flask.stream_with_context``, and call this in the generator: what the view acquired is
-        given back before the generator runs.
+        given back before the generator runs. What code that outlives its request leases in a copy
+        of the request's context (``contextvars.copy_context``) is closed when that is gone.
 
         Parameters:
             name: the pool's name in the configuration.
@@ -135,10 +146,17 @@ class ForkSafePool:
             Exception: what the pool's ``acquire``, or ``get_connection`` for Redis, raises.
         """
         pool = self._find(name)
-        leases = g.setdefault(_LEASES, {})
-        if name not in leases:
-            leases[name] = pool, pool.acquire()
-        return leases[name][1]
+        leases = g.get(_LEASES)
+        if leases is None:
+            leases = g.setdefault(_LEASES, _Leases())
+        elif name in leases:
+            lease, conn = leases[name]
+            if lease._holds():
+                return conn
+        lease = pool.connection()
+        conn = lease.__enter__()
+        leases[name] = lease, conn
+        return conn
 
     def stats(self) -> dict[str, PoolStats]:
         """The numbers of this process's pools, by name.
@@ -160,13 +178,14 @@ class ForkSafePool:
             ) from None
 
     def _pools(self) -> dict[str, _config.AnyPool]:
-        if not has_app_context():
+        try:
+            app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        except RuntimeError:
             raise RuntimeError(
                 "a ForkSafePool needs an app context, to know whose pools are meant: use it in a "
                 "request or a command of Flask's, or within `with app.app_context():`; in a "
                 "streamed response, wrap the generator in flask.stream_with_context"
-            )
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+            ) from None
         try:
             return self._apps[app]
         except KeyError:
@@ -176,12 +195,28 @@ class ForkSafePool:
             ) from None
 
 
+class _Leases(dict[str, tuple[Lease[Any], Any]]):
+    """What an app context has leased: for each pool's name, the lease and the connection."""
+
+    def end(self, error: BaseException | None) -> None:
+        """End all of them, even where one fails."""
+        kind = None if error is None else type(error)
+        traceback = None if error is None else error.__traceback__
+        with ExitStack() as stack:
+            while self:
+                _, (lease, _) = self.popitem()
+                stack.callback(lease.__exit__, kind, error, traceback)
+
+    def __del__(self) -> None:
+        if self:  # leased when the context had ended already
+            self.end(GeneratorExit())
+
+
 def _give_back(error: BaseException | None) -> None:
-    """End the context's leases: all of them, even where one fails.
+    """Runs at the end of each request, most of which have leased nothing.
 
     Under `flask.stream_with_context` the same context ends twice, and is used in between.
     """
-    unknown_state = error is not None and not isinstance(error, Exception)
-    with ExitStack() as stack:
-        for pool, conn in g.pop(_LEASES, {}).values():
-            stack.callback(pool.discard if unknown_state else pool.release, conn)
+    leases = g.pop(_LEASES, None)
+    if leases:
+        leases.end(error)

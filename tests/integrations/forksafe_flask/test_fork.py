@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from flask import Flask
 from forksafe_flask import ForkSafePool
 from tests.integrations.forksafe_flask.conftest import MakeApp
 from tests.support.forks import c_fork, in_child, os_fork
+from tests.support.valkey import Valkey
 
 FORKS = pytest.mark.parametrize("fork", [os_fork, c_fork])
 
@@ -76,6 +78,48 @@ def test_a_request_that_forks_keeps_its_connection(
         assert in_use == 0
         assert theirs != ours
         assert client_id(conn) == ours
+
+
+@FORKS
+@pytest.mark.parametrize("name", ["default", "other"])
+def test_a_child_forked_in_a_request_leases_a_connection_of_its_own(
+    make_app: MakeApp,
+    pools: ForkSafePool,
+    valkey: Valkey,
+    fork: Callable[[], int],
+    name: str,
+) -> None:
+    address = valkey.host, valkey.port
+    app = make_app(
+        FORKSAFE_POOLS={
+            "default": {"url": valkey.url},
+            "other": {"connect": lambda: socket.create_connection(address, 5)},
+        }
+    )
+
+    def ask(conn: Any) -> int:
+        if name == "default":
+            return client_id(conn)
+        conn.sendall(b"CLIENT ID\r\n")
+        return int(conn.recv(100)[1:])
+
+    with app.app_context() as context:
+        conn = pools.connection(name)
+        ours = ask(conn)
+
+        def child() -> tuple[int, int, int]:
+            theirs = ask(pools.connection(name))
+            assert ask(pools.connection(name)) == theirs
+            in_use = pools.stats()[name].in_use
+            context.pop(ValueError())
+            with app.app_context():
+                return theirs, in_use, pools.stats()[name].total
+
+        theirs, in_use, left = in_child(child, fork)
+        assert theirs != ours
+        assert (in_use, left) == (1, 0)
+        assert ask(conn) == ours
+        assert pools.connection(name) is conn
 
 
 def test_an_interrupted_child_with_the_pid_of_its_parent_leaves_the_connection_alone(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
 from typing import Any
 
+import psycopg
 import pytest
 from flask import Flask
 
@@ -11,6 +13,7 @@ from forksafe_flask import ForkSafePool
 from forksafe_pool import Pool, PoolTimeout
 from tests.integrations.forksafe_flask.conftest import MakeApp
 from tests.integrations.forksafe_flask.fakes import Connections, FakeConnection
+from tests.support.postgres import Postgres
 
 
 class Interrupted(BaseException):
@@ -81,7 +84,7 @@ def test_a_request_that_needs_none_acquires_none(
         assert all(stats.acquired == 0 for stats in pools.stats().values())
 
 
-def test_an_error_gives_the_connection_back(
+def test_an_error_closes_the_connections(
     app: Flask, pools: ForkSafePool, connections: Connections
 ) -> None:
     @app.get("/")
@@ -94,8 +97,88 @@ def test_an_error_gives_the_connection_back(
     with app.app_context():
         for name in ("default", "other"):
             stats = pools.stats()[name]
-            assert (stats.total, stats.available, stats.closed) == (1, 1, 0)
-    assert not connections.made[0].closed
+            assert (stats.total, stats.in_use, stats.closed) == (0, 0, 1)
+    assert connections.made[0].closed
+
+
+def test_a_redis_transaction_that_an_error_cut_off_is_nobody_else_s(
+    app: Flask, pools: ForkSafePool
+) -> None:
+    @app.get("/<who>")
+    def view(who: str) -> str:
+        conn = pools.connection()
+        if who == "alice":
+            conn.send_command("MULTI")
+            conn.read_response()
+            raise ValueError("a bug")
+        conn.send_command("ECHO", who)
+        reply: bytes = conn.read_response()
+        return reply.decode()
+
+    client = app.test_client()
+    assert client.get("/alice").status_code == 500
+    assert client.get("/bob").text == "bob"
+
+
+def test_a_transaction_that_an_error_cut_off_is_nobody_else_s(
+    make_app: MakeApp, pools: ForkSafePool, postgres: Postgres
+) -> None:
+    def connect() -> psycopg.Connection:
+        return psycopg.connect(host=postgres.host, port=postgres.port, user="postgres")
+
+    spec = {"connect": connect, "max_size": 1}
+    rolling_back = {**spec, "reset": lambda conn: conn.rollback()}
+    app = make_app(FORKSAFE_POOLS={"plain": spec, "rolling back": rolling_back})
+
+    @app.get("/<name>/<who>")
+    def view(name: str, who: str) -> str:
+        conn = pools.connection(name)
+        conn.execute("INSERT INTO visitors VALUES (%s)", (who,))
+        if who == "alice":
+            raise ValueError("a bug")
+        if who == "carol":
+            raise LookupError("handled")
+        conn.commit()
+        return who
+
+    app.errorhandler(LookupError)(lambda error: str(error))
+    client = app.test_client()
+    with connect() as observer:
+        observer.autocommit = True
+        observer.execute("DROP TABLE IF EXISTS visitors")
+        observer.execute("CREATE TABLE visitors (name text)")
+        assert client.get("/plain/alice").status_code == 500
+        assert client.get("/rolling back/alice").status_code == 500
+        assert client.get("/rolling back/carol").text == "handled"
+        for name in ("plain", "rolling back"):
+            assert client.get(f"/{name}/bob").text == "bob"
+        assert observer.execute("SELECT name FROM visitors").fetchall() == [("bob",)] * 2
+    with app.app_context():
+        stats = pools.stats()
+        assert (stats["plain"].closed, stats["rolling back"].closed) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "fit", "kept"),
+    [(ValueError(), True, True), (ValueError(), False, False), (SystemExit(1), True, False)],
+)
+def test_a_reset_vouches_for_what_an_error_has_left(
+    make_app: MakeApp,
+    pools: ForkSafePool,
+    connections: Connections,
+    error: BaseException,
+    fit: bool,
+    kept: bool,
+) -> None:
+    spec = {"connect": connections, "reset": lambda conn: fit}
+    app = make_app(FORKSAFE_POOLS={"default": spec})
+    context = app.app_context()
+    context.push()
+    pools.connection()
+    context.pop(error)
+    assert connections.made[0].closed is not kept
+    with app.app_context():
+        assert pools.stats()["default"].available == kept
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), Interrupted()])
@@ -170,6 +253,40 @@ def test_a_release_that_fails_keeps_no_other_from_being_given_back(
     with app.app_context():
         assert [stats.in_use for stats in pools.stats().values()] == [0, 0, 0, 0]
         assert [stats.available for stats in pools.stats().values()] == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["default", "other"])
+@pytest.mark.parametrize("give_back", ["release", "discard"])
+def test_what_was_given_back_by_hand_is_not_leased_any_more(
+    app: Flask, pools: ForkSafePool, name: str, give_back: str
+) -> None:
+    """Nor is it given back again at the end: it may be somebody else's then."""
+    with app.app_context():
+        pool: Any = pools.get_pool(name)
+        conn = pools.connection(name)
+        getattr(pool, give_back)(conn)
+        others = pool.get_connection() if name == "default" else pool.acquire()
+        assert (others is conn) == (give_back == "release")
+        again = pools.connection(name)
+        assert again not in (conn, others)
+        assert pools.connection(name) is again
+        pool.release(again)
+    stats = pool.stats()
+    assert (stats.in_use, stats.foreign_releases) == (1, 1)
+    pool.release(others)
+
+
+def test_what_is_leased_when_the_context_has_ended_goes_with_it(
+    app: Flask, pools: ForkSafePool, connections: Connections
+) -> None:
+    with app.app_context():
+        copied = contextvars.copy_context()
+    copied.run(pools.connection, "other")
+    with app.app_context():
+        assert pools.stats()["other"].in_use == 1
+        del copied
+        assert pools.stats()["other"].total == 0
+    assert connections.made[0].closed
 
 
 def test_nested_contexts_have_connections_of_their_own(
