@@ -18,6 +18,7 @@ import redis.connection
 from redis import Redis
 from redis.exceptions import RedisError
 
+from forksafe_flask import _checks
 from forksafe_pool import Pool, _options
 from forksafe_redis import BlockingConnectionPool
 
@@ -26,8 +27,8 @@ _CALLBACKS = ("connect", "check", "configure", "reset", "close", "fileno")
 # What the one kind of pool calls so is what the other calls so.
 _TWINS = {"max_size": "max_connections", "max_connections": "max_size"}
 
-# What redis-py takes on faith, to fail of it at the first request.
-_SECONDS = ("socket_timeout", "socket_connect_timeout", "health_check_interval")
+# Of a dotted path to a function: of its module, and of what is in there.
+_DOTTED = r"(?!\d)\w+(\.(?!\d)\w+)*"
 
 _parse_url: Any = redis.connection.parse_url
 
@@ -80,6 +81,8 @@ def _build_one(where: str, name: str, spec: Any) -> AnyPool:
             f"{'both' if 'url' in spec else 'neither'}"
         )
     options = {"name": name, **spec}
+    if options["name"] == "":
+        raise ValueError(f"{where}: name must not be empty")
     if "url" in options:
         return _build_redis(where, '["url"]', options)
     _check_known(where, options, Pool)
@@ -97,8 +100,8 @@ def _build_redis(where: str, url_key: str, options: dict[str, Any]) -> RedisPool
         # redis-py would take 0 for its default.
         size = {"max_connections": 1, **options, **in_url}["max_connections"]
         _options.count("max_connections", size, at_least=1)
-        for name in _SECONDS:
-            _options.seconds_or_none(name, options.get(name))
+        for name, value in {**options, **in_url}.items():
+            _checks.check(name, value)
         pool = BlockingConnectionPool.from_url(url, **options)
         try:
             # Made, not connected: a wrong option shows now, not at the first request.
@@ -139,12 +142,12 @@ def _options_in_url(where: str, url: Any) -> dict[str, Any]:
 
 def _resolve(where: str, path: str) -> Any:
     """The function that ``"package.module:function"`` means."""
-    if not re.fullmatch(r"[\w.]+:[\w.]+", path):
+    if not re.fullmatch(f"{_DOTTED}:{_DOTTED}", path):
         raise ValueError(f'{where} must be a function, or text such as "package.module:function"')
     try:
         return pkgutil.resolve_name(path)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f'{where}: "{path}" cannot be imported: {error}') from error
+    except (Exception, SystemExit) as error:  # a module may do anything when it is imported
+        raise ValueError(f'{where}: "{path}" cannot be imported: {_said(error)}') from error
 
 
 def _check_dict(where: str, value: Any, example: str) -> None:
@@ -153,6 +156,8 @@ def _check_dict(where: str, value: Any, example: str) -> None:
     for name in value:
         if not isinstance(name, str):
             raise TypeError(f"{where}: a name must be text, not {name!r}")
+        if not name:
+            raise ValueError(f"{where}: a name must not be empty")
 
 
 def _check_known(where: str, options: Iterable[str], *classes: type) -> None:
@@ -173,6 +178,13 @@ def _naming(where: str) -> Iterator[None]:
     """Put the key before the message of an error that names the option and the value."""
     try:
         yield
-    except (TypeError, ValueError, RedisError) as error:
+    except Exception as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{where}: {error}") from error
+        raise kind(f"{where}: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    """The message; with the kind of error, where that says nothing without."""
+    if isinstance(error, (TypeError, ValueError, ImportError, AttributeError, RedisError)):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

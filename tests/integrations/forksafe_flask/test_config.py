@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+from math import inf, nan
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import redis
+import redis.asyncio
 from flask import Flask
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from forksafe_flask import ForkSafePool
 from forksafe_pool import Pool
@@ -196,6 +202,10 @@ def wrong_app(config: dict[str, Any]) -> str:
             {"FORKSAFE_POOLS": {5: {"url": URL}}},
             "TypeError: FORKSAFE_POOLS: a name must be text, not 5",
         ),
+        (
+            {"FORKSAFE_POOLS": {"": {"url": URL}}},
+            "ValueError: FORKSAFE_POOLS: a name must not be empty",
+        ),
     ],
 )
 def test_errors_of_the_whole(config: dict[str, Any], message: str) -> None:
@@ -238,6 +248,9 @@ def test_errors_of_a_url(url: object, message: str) -> None:
     [
         (f"redis://:{SECRET}@localhost", f"TypeError: * must be a dict such as {EXAMPLE}, not str"),
         ({"url": URL, 5: 6}, "TypeError: *: a name must be text, not 5"),
+        ({"url": URL, "": 6}, "ValueError: *: a name must not be empty"),
+        ({"url": URL, "name": ""}, "ValueError: *: name must not be empty"),
+        ({"connect": fakes.connect, "name": ""}, "ValueError: *: name must not be empty"),
         (
             {"max_size": 5},
             'ValueError: * must have either "url", for Redis, or "connect", for anything else; '
@@ -250,7 +263,7 @@ def test_errors_of_a_url(url: object, message: str) -> None:
         ),
         (
             {"url": URL, "socket_timeout": "5"},
-            "TypeError: *: socket_timeout must be a number of seconds, not '5'",
+            "TypeError: *: socket_timeout must be a finite number of seconds above 0, not '5'",
         ),
         (
             {"url": URL, "pasword": SECRET},
@@ -319,6 +332,140 @@ def test_errors_of_a_url(url: object, message: str) -> None:
 def test_errors_of_a_pool(spec: object, message: str) -> None:
     config = {"FORKSAFE_POOLS": {"cache": spec}}
     assert wrong_app(config) == message.replace("*", 'FORKSAFE_POOLS["cache"]', 1)
+
+
+class Broken(redis.Connection):
+    def __init__(self, **options: Any) -> None:
+        raise LookupError("no such thing")
+
+
+TIMEOUT = "a finite number of seconds above 0"
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "wanted"),
+    [
+        ("host", [5], "text"),
+        ("db", ["0", -1, 1.5, True], "a whole number, 0 or more"),
+        ("socket_timeout", ["5", 0, -1, nan, inf, True, 10**400], TIMEOUT),
+        ("socket_connect_timeout", ["5", 0, -1, nan, inf], TIMEOUT),
+        ("health_check_interval", ["5", -1, nan, inf], "a finite number of seconds, 0 or more"),
+        ("socket_read_size", ["5", 0, 1.5], "a whole number, 1 or more"),
+        ("socket_keepalive_options", [5, [1], {"x": 1}, {1: "x"}], "a dict of numbers by number"),
+        ("client_name", [5, "a b", "a\nb", "é"], "text without blanks"),
+        ("encoding", [5, None, "klingon", "base64"], "a codec of text that Python knows"),
+        ("encoding_errors", [5, None, "shrug"], "an error handler that Python knows"),
+        ("retry", [5, Retry], "a redis.retry.Retry"),
+        ("retry_on_error", [5, ["x"], ValueError], "a list of exceptions"),
+        ("redis_connect_func", [5], "a function"),
+        ("command_packer", [5], "an object with a method pack()"),
+        ("parser_class", [5], "a class"),
+        (
+            "connection_class",
+            [5, int, redis.asyncio.Connection],
+            "a class of connections that is not async",
+        ),
+        ("cache_config", [5], "a redis.cache.CacheConfig"),
+        ("event_dispatcher", [5], "a redis.event.EventDispatcher"),
+        ("maint_notifications_config", [5], "a MaintNotificationsConfig of redis-py's"),
+    ],
+)
+def test_options_that_redis_py_takes_on_faith(
+    option: str, values: list[object], wanted: str
+) -> None:
+    for value in values:
+        spec = {"url": f"redis://:{SECRET}@", option: value}
+        kind, _, said = wrong_app({"FORKSAFE_POOLS": {"cache": spec}}).partition(": ")
+        assert said == f'FORKSAFE_POOLS["cache"]: {option} must be {wanted}, not {value!r}'
+        assert kind in ("TypeError", "ValueError")
+
+
+def test_values_that_redis_py_takes(make_app: MakeApp, redis_url: str) -> None:
+    spec = {
+        "url": redis_url,
+        "db": 0,
+        "socket_timeout": 5,
+        "socket_connect_timeout": None,
+        "health_check_interval": 0,
+        "socket_keepalive": True,
+        "socket_keepalive_options": {socket.TCP_KEEPINTVL: 10},
+        "client_name": "shop:1",
+        "encoding": "latin-1",
+        "encoding_errors": "replace",
+        "retry": Retry(NoBackoff(), 1),
+        "retry_on_error": (redis.ConnectionError, redis.TimeoutError),
+        "redis_connect_func": lambda conn: conn.on_connect(),
+        "credential_provider": redis.UsernamePasswordCredentialProvider(password=""),
+        "connection_class": redis.Connection,
+    }
+    pool = redis_pool(make_app(FORKSAFE_POOLS={"default": spec}))
+    assert redis.Redis(connection_pool=pool).echo("é") == "é".encode("latin-1")
+
+
+@pytest.mark.parametrize("provider", [SECRET, {"password": SECRET}])
+def test_what_stands_for_a_provider_of_credentials_is_not_shown(provider: object) -> None:
+    spec = {"url": URL, "credential_provider": provider}
+    assert wrong_app({"FORKSAFE_POOLS": {"cache": spec}}) == (
+        'TypeError: FORKSAFE_POOLS["cache"]: credential_provider must be '
+        f"a redis.CredentialProvider, not {type(provider).__name__}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("socket_timeout=-1", f"socket_timeout must be {TIMEOUT}, not -1.0"),
+        ("socket_timeout=nan", f"socket_timeout must be {TIMEOUT}, not nan"),
+        ("socket_connect_timeout=0", f"socket_connect_timeout must be {TIMEOUT}, not 0.0"),
+        (
+            "health_check_interval=-5",
+            "health_check_interval must be a finite number of seconds, 0 or more, not -5",
+        ),
+        ("db=-1", "db must be a whole number, 0 or more, not -1"),
+        ("client_name=a%20b", "client_name must be text without blanks, not 'a b'"),
+        ("encoding=klingon", "encoding must be a codec of text that Python knows, not 'klingon'"),
+        ("retry_on_error=x", "retry_on_error must be a list of exceptions, not ['x']"),
+        ("retry=3", "retry must be a redis.retry.Retry, not '3'"),
+    ],
+)
+def test_options_of_a_query_are_checked_too(query: str, message: str) -> None:
+    said = wrong_app({"FORKSAFE_POOL_URL": f"redis://:{SECRET}@localhost?{query}"})
+    assert said.partition(": ")[2] == f"FORKSAFE_POOL_URL: {message}"
+
+
+def test_an_error_that_a_connection_class_raises_names_the_pool() -> None:
+    spec = {"url": URL, "connection_class": Broken}
+    assert wrong_app({"FORKSAFE_POOLS": {"cache": spec}}) == (
+        'ValueError: FORKSAFE_POOLS["cache"]: LookupError: no such thing'
+    )
+
+
+@pytest.mark.parametrize("path", ["", ":", "a:", ":b", ".a:b", "a..b:c", "1:2", "a:b.", "a b:c"])
+def test_a_path_that_no_function_can_have(path: str) -> None:
+    assert wrong_app({"FORKSAFE_POOLS": {"cache": {"connect": path}}}) == (
+        'ValueError: FORKSAFE_POOLS["cache"]["connect"] must be a function, or text such as '
+        '"package.module:function"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import os; os.environ['SHOP_DSN']", "KeyError: 'SHOP_DSN'"),
+        ("def connect(:", "SyntaxError: "),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(2)", "SystemExit: 2"),
+    ],
+)
+def test_a_module_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    (tmp_path / "broken_shop.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert wrong_app({"FORKSAFE_POOLS": {"cache": {"connect": "broken_shop:connect"}}}).startswith(
+        'ValueError: FORKSAFE_POOLS["cache"]["connect"]: "broken_shop:connect" cannot be imported: '
+        + said
+    )
 
 
 def test_a_wrong_option_of_a_connection_class_that_is_no_class(redis_url: str) -> None:
