@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib.util
+import math
 import secrets
 import socket
 from typing import Any, ClassVar
 
 import psycopg
+import psycopg2
 import pymysql
 import redis
 import sqlalchemy
@@ -28,6 +32,9 @@ from tests.support.server import Server
 from tests.support.valkey import Valkey
 from tests.torture.echo import Echo
 
+with contextlib.suppress(ImportError):
+    import MySQLdb
+
 SIZE = 3
 #: Seconds that a client waits for a reply, where it is not told otherwise.
 PATIENCE = 0.6
@@ -42,6 +49,8 @@ class Client:
     missing: ClassVar[str | None] = None
     #: What the driver raises where nobody can be reached.
     unreachable: ClassVar[type[Exception]]
+    #: What it may raise instead of what has struck it: it cleans up first, and fails.
+    instead: ClassVar[tuple[type[Exception], ...]] = ()
 
     def __init__(
         self, port: int, *, check_after: float = 0, patience: float | None = PATIENCE
@@ -237,27 +246,14 @@ class Psycopg(Plain):
         return str(row and row[0])
 
 
-class PyMySql(Plain):
-    name = "PyMySQL"
-    missing = mariadb.MISSING
-    unreachable = pymysql.OperationalError
+class DbApi(Plain):
+    """`forksafe_dbapi`'s pool."""
 
     def open(self) -> None:
-        self.pool = forksafe_dbapi.Pool(
-            lambda: pymysql.connect(
-                host="127.0.0.1",
-                port=self.port,
-                user="root",
-                connect_timeout=2,
-                read_timeout=self.patience,
-            ),
-            max_size=SIZE,
-            check_after=self.check_after,
-        )
+        self.pool = forksafe_dbapi.Pool(self.connect, max_size=SIZE, check_after=self.check_after)
 
-    @staticmethod
-    def start_server() -> Server:
-        return MariaDB()
+    def connect(self) -> Any:
+        raise NotImplementedError
 
     def ask(self, word: str) -> str:
         with self.pool.connection() as conn, conn.cursor() as cursor:
@@ -266,11 +262,69 @@ class PyMySql(Plain):
         return str(row and row[0])
 
 
+class PyMySql(DbApi):
+    name = "PyMySQL"
+    missing = mariadb.MISSING
+    unreachable = pymysql.OperationalError
+
+    def connect(self) -> Any:
+        return pymysql.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="root",
+            connect_timeout=2,
+            read_timeout=self.patience,
+        )
+
+    @staticmethod
+    def start_server() -> Server:
+        return MariaDB()
+
+
+class MySqlClient(DbApi):
+    name = "mysqlclient"
+    missing = mariadb.MISSING or (
+        None
+        if importlib.util.find_spec("MySQLdb")
+        else "no mysqlclient here: it is built from source"
+    )
+    if missing is None:
+        unreachable = MySQLdb.OperationalError
+        instead = (MySQLdb.ProgrammingError,)
+
+    def connect(self) -> Any:
+        # Whole seconds. 0: for ever.
+        patience = 0 if self.patience is None else math.ceil(self.patience)
+        return MySQLdb.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="root",
+            connect_timeout=2,
+            read_timeout=patience,
+        )
+
+    start_server = staticmethod(PyMySql.start_server)
+
+
+class Psycopg2(DbApi):
+    name = "psycopg2"
+    unreachable = psycopg2.OperationalError
+
+    def connect(self) -> Any:
+        return psycopg2.connect(
+            f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres sslmode=disable "
+            "gssencmode=disable connect_timeout=2"
+        )
+
+    start_server = staticmethod(Psycopg.start_server)
+
+
 class SqlAlchemy(Client):
     """Its own check is all or nothing: ``pool_pre_ping``."""
 
     name = "SQLAlchemy"
     unreachable = sqlalchemy.exc.OperationalError
+    instead = (sqlalchemy.exc.OperationalError,)
 
     def open(self) -> None:
         self.engine = sqlalchemy.create_engine(
@@ -305,13 +359,17 @@ CLIENTS: list[type[Client]] = [
     Redis,
     NonBlockingRedis,
     Psycopg,
+    Psycopg2,
     PyMySql,
+    MySqlClient,
     SqlAlchemy,
 ]
 #: Those that have a limit of their own to the time that a reply may take.
-PATIENT: list[type[Client]] = [Socket, Memcache, Redis, NonBlockingRedis, PyMySql]
+PATIENT: list[type[Client]] = [Socket, Memcache, Redis, NonBlockingRedis, PyMySql, MySqlClient]
 #: Those whose callers wait in line for a connection.
-WAITING: list[type[Client]] = [Socket, Memcache, Redis, Psycopg, PyMySql, SqlAlchemy]
+WAITING: list[type[Client]] = [kind for kind in CLIENTS if kind is not NonBlockingRedis]
+#: Those that wait for a reply in C: whatever is to strike meanwhile strikes when it is there.
+DEAF: list[type[Client]] = [Psycopg2, MySqlClient]
 
 
 def named(name: str) -> type[Client]:

@@ -17,8 +17,10 @@ from tests.faults.clients import (
     SIZE,
     WAITING,
     Client,
+    MySqlClient,
     NonBlockingRedis,
     Psycopg,
+    Psycopg2,
     PyMySql,
     Redis,
     SqlAlchemy,
@@ -179,7 +181,9 @@ def test_idle_connections_that_valkey_closes(kind: type[Client], server: Server)
     assert_all_is_well(client)
 
 
-@pytest.mark.parametrize("kind", [Psycopg, SqlAlchemy], indirect=True, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind", [Psycopg, Psycopg2, SqlAlchemy], indirect=True, ids=lambda kind: kind.name
+)
 def test_idle_sessions_that_postgres_terminates(kind: type[Client], server: Server) -> None:
     client = kind(server.port)
     dsn = f"host=127.0.0.1 port={server.port} user=postgres dbname=postgres"
@@ -196,7 +200,7 @@ def test_idle_sessions_that_postgres_terminates(kind: type[Client], server: Serv
     assert_all_is_well(client)
 
 
-@pytest.mark.parametrize("kind", [PyMySql], indirect=True, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [PyMySql, MySqlClient], indirect=True, ids=lambda kind: kind.name)
 def test_idle_sessions_that_mariadb_kills(kind: type[Client], server: Server) -> None:
     client = kind(server.port)
     with pymysql.connect(host="127.0.0.1", port=server.port, user="root") as admin:
