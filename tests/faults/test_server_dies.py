@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections.abc import Callable
+
+import pytest
 
 from tests.faults.clients import SIZE, Client
 from tests.forksafe_pool.threads import Caller, eventually
@@ -11,6 +15,10 @@ from tests.support.server import Server
 
 LIMIT = 60.0
 THREADS = 8
+#: Seconds from a server's return to the first answer.
+RECOVERY = 1.0
+#: Seconds that two requests may take on a busy machine, if they sleep for nothing.
+BUSY = 2.5
 
 
 class Crowd:
@@ -85,4 +93,39 @@ def test_who_waits_for_a_place_is_not_forgotten(kind: type[Client], server: Serv
     client.assert_whole()
     client.assert_answered()
     client.assert_whole()
+    client.close()
+
+
+def test_who_has_failed_often_does_not_wait_long(
+    kind: type[Client], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may come back just when a request begins that is to fail; the next is answered.
+
+    What each of them sleeps is counted, and not slept.
+    """
+    slept: list[float] = []
+
+    def took(ask: Callable[[], object]) -> tuple[float, float]:
+        slept.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "sleep", slept.append)
+            patch.setattr(random, "random", lambda: 1.0)  # the longest there is
+            begun = time.monotonic()
+            ask()
+            return sum(slept), time.monotonic() - begun
+
+    def fail() -> None:
+        assert not client.is_answered()
+
+    client = kind(server.port)
+    client.assert_answered()
+    server.kill()
+    try:
+        failing = [took(fail) for _ in range(10)]
+    finally:
+        server.start_again()
+    columns = zip(*failing, took(client.assert_answered), strict=True)
+    asleep, awake = (max(failed) + answered for *failed, answered in columns)
+    assert asleep <= RECOVERY
+    assert awake < BUSY
     client.close()

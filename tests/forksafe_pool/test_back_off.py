@@ -48,6 +48,19 @@ def test_each_failure_doubles_what_the_next_attempt_may_wait(
     assert slept == [0.05, 0.1, 0.2, 0.4, 0.5, 0.5, 0.5]
 
 
+def test_a_connection_that_cannot_be_configured_is_a_failure(
+    connections: Connections, slept: list[float]
+) -> None:
+    def configure(conn: FakeConnection) -> None:
+        raise OSError("refused")
+
+    pool = Pool(connections, configure=configure)
+    for _ in range(3):
+        with pytest.raises(OSError, match="refused"):
+            pool.acquire()
+    assert slept == [0.05, 0.1]
+
+
 def test_it_is_a_random_part_of_that(
     connections: Connections, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

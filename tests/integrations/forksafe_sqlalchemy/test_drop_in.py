@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import random
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -127,6 +129,23 @@ def test_the_message_tells_what_kept_others_from_connecting() -> None:
         pool.connect()
     assert isinstance(caught.value.__cause__, forksafe_pool.PoolTimeout)
     fairy.close()
+
+
+def test_who_connects_again_after_failures_waits_a_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+
+    def refuse() -> Any:
+        raise OSError("refused")
+
+    pool = QueuePool(refuse)
+    for _ in range(3):
+        with pytest.raises(OSError, match="refused"):
+            pool.connect()
+    assert slept == [0.05, 0.1]
 
 
 def test_numbers(kind: Any) -> None:
