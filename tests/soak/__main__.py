@@ -14,10 +14,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import redis
@@ -34,13 +33,32 @@ WORKERS = 3
 VISITORS = 6
 #: Seconds from the moment a server is back to an answer.
 RECOVERY = 1.0
+#: What a process's memory may become, of what it was. A worker grows from 48 MB, just forked, to
+#: 51 MB within a minute, while its threads' arenas fill: by less than that, not warmed up either.
+GROWTH = 1.1
+#: Minutes after which there has been every kind of fault.
+EVERYTHING = 5
+#: Of the time: its last part, in which no worker dies, and of that part what warms them up.
+LAST, WARMING = 1 / 4, 1 / 3
+#: Seconds that the last part takes at least.
+LAST_AT_LEAST = 15.0
+#: Seconds for which gunicorn keeps a connection that its client has left, and one more.
+AT_REST = 3.0
 _CONF = "preload_app = True\nfrom forksafe_gunicorn import install\ninstall(globals())\n"
+
+
+class Usage(NamedTuple):
+    """What a process has while nobody asks it."""
+
+    #: But those of its pools' connections.
+    descriptors: int
+    #: Resident, in kB.
+    memory: int
 
 
 class Soak:
     def __init__(self, folder: Path, valkey: Valkey, postgres: Postgres) -> None:
         self._valkey, self._postgres = valkey, postgres
-        self.faults: Counter[str] = Counter()
         self.recoveries: list[float] = []
         paths = (str(ROOT), str(ROOT / "integrations"))
         self.server = Gunicorn(
@@ -55,23 +73,20 @@ class Soak:
                 "SOAK_POSTGRES": postgres.dsn,
             },
         )
-        self.faults_to_choose: dict[str, Callable[[], None]] = {
+        self.ends_of_workers: dict[str, Callable[[], None]] = {
             "a worker killed": self.kill_worker,
             "a reload": self.reload,
+        }
+        self.other_faults: dict[str, Callable[[], None]] = {
             "Valkey killed and started again": lambda: self.restart(valkey),
             "PostgreSQL killed and started again": lambda: self.restart(postgres),
             "Valkey silent for a while": lambda: self.freeze(valkey),
             "every Valkey connection closed": self.cut_valkey,
             "every PostgreSQL session terminated": self.cut_postgres,
         }
+        self.faults = dict.fromkeys([*self.ends_of_workers, *self.other_faults], 0)
 
     # -- faults -------------------------------------------------------------------------------
-
-    def strike(self) -> str:
-        name = random.choice(list(self.faults_to_choose))
-        self.faults_to_choose[name]()
-        self.faults[name] += 1
-        return name
 
     def kill_worker(self) -> None:
         workers = sorted(self.server.workers())
@@ -111,17 +126,39 @@ class Soak:
     # -- the run ------------------------------------------------------------------------------
 
     def run(self, seconds: float) -> None:
+        """Leaves what the workers had when they had warmed up, and in the end, none replaced."""
         self.load = Load(self.server.port, VISITORS)
-        end = time.monotonic() + seconds
-        try:
-            while time.monotonic() < end:
-                time.sleep(random.uniform(1, 3))
-                name = self.strike()
-                left = max(0, round(end - time.monotonic()))
-                sys.stderr.write(f"\r\033[K  {left} s  {self.load.requests:,} answers  {name}")
-                sys.stderr.flush()
-        finally:
-            self.load.stop()
+        end = time.monotonic() + max(seconds, LAST_AT_LEAST)
+        last = max(LAST * seconds, LAST_AT_LEAST)
+        everything = {**self.ends_of_workers, **self.other_faults}
+        with self.load.going_on():
+            self.strike(everything, end - last, end)
+            self.strike(self.other_faults, end - last * (1 - WARMING), end)
+        self.early = self.workers()
+        with self.load.going_on():
+            self.strike(self.other_faults, end, end)
+        self.late = self.workers()
+        assert self.late.keys() == self.early.keys(), f"a worker died by itself\n{self.server.log}"
+
+    def strike(self, faults: dict[str, Callable[[], None]], until: float, end: float) -> None:
+        while time.monotonic() < until:
+            time.sleep(random.uniform(1, 3))
+            name, fault = random.choice(list(faults.items()))
+            fault()
+            self.faults[name] += 1
+            left = max(0, round(end - time.monotonic()))
+            sys.stderr.write(f"\r\033[K  {left} s  {self.load.requests:,} answers  {name}")
+            sys.stderr.flush()
+
+    # -- what is measured ---------------------------------------------------------------------
+
+    def workers(self) -> dict[int, Usage]:
+        answers = self.server.ask_each(self.server.wait_for_workers(), "/stats")
+        return usage({pid: answer["held"] for pid, answer in answers.items()})
+
+    def master(self) -> Usage:
+        pid = self.server.masters[0]
+        return usage({pid: 0})[pid]
 
     def sockets(self, workers: set[int]) -> int:
         """How many sockets to the servers these processes have."""
@@ -143,13 +180,24 @@ class Soak:
         assert row is not None
         return len(cached) - 1 + int(row[0]) - 1
 
-    def master(self) -> tuple[int, int]:
-        """The master's sockets, and its resident memory in kB."""
-        pid = self.server.masters[0]
-        status = Path(f"/proc/{pid}/status").read_text()
-        memory = int(status.partition("VmRSS:")[2].split()[0])
-        targets = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
-        return sum(target.startswith("socket:") for target in targets), memory
+
+def usage(held: dict[int, int]) -> dict[int, Usage]:
+    """By the processes' ids, with the number of descriptors that each pool's connections have."""
+    end = time.monotonic() + AT_REST
+    fewest = {pid: descriptors(pid) for pid in held}
+    while time.monotonic() < end:
+        time.sleep(0.1)
+        fewest = {pid: min(number, descriptors(pid)) for pid, number in fewest.items()}
+    return {pid: Usage(fewest[pid] - number, memory(pid)) for pid, number in held.items()}
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def memory(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
 
 
 def main() -> None:
@@ -173,12 +221,14 @@ def main() -> None:
 def soak(soaked: Soak, minutes: float) -> dict[str, Any]:
     with soaked.server as server:
         soaked.reload()  # by its end gunicorn has opened what it needs
-        sockets, memory = soaked.master()
+        early = soaked.master()
         soaked.run(minutes * 60)
-        workers = server.wait_for_workers()
-        answers = server.ask_each(workers, "/stats").values()
-        held = sum(answer["total"] for answer in answers)
-        later_sockets, later_memory = soaked.master()
+        late = soaked.master()
+        answers = server.ask_each(soaked.late, "/stats").values()
+        held = sum(answer["held"] for answer in answers)
+        pairs = [(early, late), *((soaked.early[pid], soaked.late[pid]) for pid in soaked.early)]
+        more = [max(0, after.descriptors - before.descriptors) for before, after in pairs]
+        master, *workers = [round(after.memory / before.memory, 3) for before, after in pairs]
         load = soaked.load
         found = {
             "minutes": minutes,
@@ -189,12 +239,13 @@ def soak(soaked: Soak, minutes: float) -> dict[str, Any]:
             "astray": load.astray,
             "hangs": load.hangs,
             "places lost": sum(answer["in_use"] + answer["over"] for answer in answers),
-            # A worker has a socket for each connection of its pools, the master what it had.
-            "descriptors leaked": max(0, later_sockets - sockets)
-            + max(0, soaked.sockets(workers) - held),
+            # A worker has a socket for each connection of its pools, and no more of other
+            # descriptors than it had; nor has the master.
+            "descriptors leaked": sum(more) + max(0, soaked.sockets(set(soaked.late)) - held),
             "recovery": round(max(soaked.recoveries, default=0.0), 2),
             "recoveries": len(soaked.recoveries),
-            "memory": round(later_memory / memory, 3),
+            "memory": master,
+            "workers' memory": max(workers),
         }
     found["connections left"] = soaked.clients()
     return found
@@ -202,7 +253,13 @@ def soak(soaked: Soak, minutes: float) -> dict[str, Any]:
 
 def is_well(found: dict[str, Any]) -> bool:
     nothing = ("astray", "hangs", "places lost", "descriptors leaked", "connections left")
-    return not any(found[name] for name in nothing) and found["recovery"] < RECOVERY
+    return (
+        not any(found[name] for name in nothing)
+        and found["recovery"] < RECOVERY
+        and max(found["memory"], found["workers' memory"]) < GROWTH
+        and min(found["requests"], found["forks"]) > 0
+        and (found["minutes"] < EVERYTHING or min(found["faults"].values()) > 0)
+    )
 
 
 if __name__ == "__main__":

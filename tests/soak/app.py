@@ -77,11 +77,17 @@ def index() -> str:
     return "here"
 
 
+def held(pool: Any) -> int:
+    """How many descriptors its connections have."""
+    connections = list(pool._checkpid().roster.values())
+    return sum(pool._driver._fileno(connection) >= 0 for connection in connections)
+
+
 @app.get("/stats")
 def stats() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
+        "held": sum(held(pool) for pool in forksafe_pool.pools()),
         "in_use": sum(pool.stats().in_use for pool in forksafe_pool.pools()),
-        "total": sum(pool.stats().total for pool in forksafe_pool.pools()),
         "over": sum(pool.stats().total > pool.stats().max_size for pool in forksafe_pool.pools()),
     }

@@ -8,6 +8,8 @@ import secrets
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LIMIT = 40.0
 #: One request in so many makes the worker fork.
@@ -19,18 +21,25 @@ class Load:
 
     def __init__(self, port: int, visitors: int) -> None:
         self._port = port
+        self._visitors = visitors
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.requests = self.forks = self.astray = self.hangs = 0
         self.errors: Counter[str] = Counter()
-        self._threads = [threading.Thread(target=self._visit) for _ in range(visitors)]
-        for thread in self._threads:
-            thread.start()
 
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """In the block they ask; at its end each has heard its last answer."""
+        self._stop.clear()
+        threads = [threading.Thread(target=self._visit) for _ in range(self._visitors)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
 
     def _visit(self) -> None:
         while not self._stop.is_set():
