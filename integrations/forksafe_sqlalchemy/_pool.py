@@ -69,12 +69,17 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         create = super()._should_wrap_creator(creator)
 
         def create_watched(record: ConnectionPoolEntry) -> Any:
+            ledger = self._pool._checkpid()
+
             def connect() -> None:
                 # From here on a child severs it.
                 record.dbapi_connection = create(record)  # type: ignore[misc]
                 note_end(record.dbapi_connection)
 
-            _making.watched(self._pool._checkpid().making, connect)
+            if id(record) in ledger.in_use:
+                self._pool.open_again(ledger, connect)
+            else:
+                _making.watched(ledger.making, connect)
             return record.dbapi_connection
 
         return create_watched

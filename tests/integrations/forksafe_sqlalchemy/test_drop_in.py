@@ -131,21 +131,37 @@ def test_the_message_tells_what_kept_others_from_connecting() -> None:
     fairy.close()
 
 
+@pytest.mark.parametrize("anew", [False, True], ids=["made", "made anew"])
 def test_who_connects_again_after_failures_waits_a_little(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, anew: bool
 ) -> None:
+    """Whether the pool makes a record, or has one whose connection was lost."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setattr(random, "random", lambda: 1.0)
+    refused = False
 
-    def refuse() -> Any:
-        raise OSError("refused")
+    def connect() -> Any:
+        if refused:
+            raise OSError("refused")
+        return Connection()
 
-    pool = QueuePool(refuse)
-    for _ in range(3):
-        with pytest.raises(OSError, match="refused"):
-            pool.connect()
-    assert slept == [0.05, 0.1]
+    pool = QueuePool(connect)
+    if anew:
+        fairy = pool.connect()
+        fairy.invalidate()
+        fairy.close()
+    for _ in range(2):
+        refused = True
+        for _ in range(3):
+            with pytest.raises(OSError, match="refused"):
+                pool.connect()
+        refused = False
+        fairy = pool.connect()
+        fairy.invalidate()
+        fairy.close()
+    assert slept == [0.05, 0.1, 0.2] * 2
+    assert pool._pool.stats().connect_errors == 6
 
 
 def test_numbers(kind: Any) -> None:
