@@ -14,6 +14,8 @@ without
 with ``--lazy-apps``               filled by ``install()`` itself, for uWSGI calls no hook
 a mule                             not filled, it may never need its pools; closed when it ends
 a spooler                          not filled; uWSGI calls no hook at its end
+all of these, without              cut off, when they start, from the connections that the master
+``--lazy-apps``                    had in use: not even by mistake does one reach its server
 the master                         left alone
 elsewhere, under ``flask run``     nothing happens
 =================================  =============================================================

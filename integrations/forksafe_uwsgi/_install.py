@@ -44,6 +44,7 @@ def install() -> None:
 def _post_fork() -> None:
     """In a worker, a mule or a spooler, right after the fork."""
     with _guard("post_fork_hook"):
+        forksafe_pool.pools()  # each severs, at the latest now, what came through the fork
         uwsgi = _find_uwsgi()
         # Zero in a mule, in a spooler, and in whoever imports the application before the fork.
         if uwsgi is not None and uwsgi.worker_id() > 0:

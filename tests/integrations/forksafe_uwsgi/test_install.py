@@ -165,6 +165,40 @@ def application(environ, start_response):
     assert "Traceback" not in server.log
 
 
+def test_nobody_reaches_the_master_s_server_with_what_it_has_in_use(
+    tmp_path: Path, witness: Witness
+) -> None:
+    """Whatever uWSGI forks: the hook severs it, before anybody asks the pool for anything."""
+    app = """
+import redis
+held = pool.acquire()
+
+def misuse():
+    try:
+        held.send_command("PING")
+    except redis.ConnectionError:
+        sys.stderr.write(f"cut off: {os.getpid()}\\n")
+    else:
+        sys.stderr.write(f"sent: {os.getpid()}\\n")
+
+uwsgi.post_fork_hook = misuse
+"""
+    (tmp_path / "mule.py").write_text("import app, uwsgi\nwhile True: uwsgi.mule_get_msg()\n")
+    (tmp_path / "spool").mkdir()
+    arguments = ("--master", "--mule=mule.py", "--spooler=spool")
+    with Uwsgi(tmp_path, APP + app + INSTALL, *arguments, env=witness.env) as server:
+        workers = server.wait_for_workers()
+        said = re.compile(r"(cut off|sent): (\d+)")
+        server.wait_until(lambda: len(said.findall(server.log)) == 4, "four processes")
+        assert {what for what, _ in said.findall(server.log)} == {"cut off"}, server.log
+        owned = {pid: len(ports) for pid, ports in witness.audit(server).items()}
+        assert owned == {
+            **dict.fromkeys(server.living(), 0),
+            **dict.fromkeys(workers, 2),
+            server.head: 1,
+        }
+
+
 def test_a_server_that_cannot_be_reached_is_a_warning(tmp_path: Path, witness: Witness) -> None:
     env = {**witness.env, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
     with Uwsgi(tmp_path, APP + INSTALL, "--master", env=env) as server:
