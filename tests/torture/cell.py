@@ -4,7 +4,7 @@ The parent has a pool with one idle connection and one in use, on which somethin
 forks; the child does the misdeed while the parent goes on. Found out is, by a letter each:
 
     H    something hung
-    X    the child was given its parent's session
+    X    the child was given its parent's session, or worked in it
     R    a reply went astray
     S    the parent lost a session, or what was begun on it
     D    the child still has a descriptor of its parent's socket
@@ -112,7 +112,8 @@ def releases(cell: Cell) -> None:
 def uses_held(cell: Cell) -> None:
     """An error is what it deserves; its parent does not."""
     with contextlib.suppress(Exception):
-        cell.held.use()
+        if cell.held.use():
+            cell.found.add("X")
     cell.use()
 
 

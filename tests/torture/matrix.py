@@ -23,11 +23,13 @@ MATRIX: list[tuple[type[Driver], tuple[type[Pool], ...]]] = [
     (sql.Psycopg2, (sql.OurDbapi, sql.Psycopg2Pool)),
     (sql.TlsPsycopg2, (sql.OurDbapi, sql.Psycopg2Pool)),
     (sql.PyMySQL, (sql.OurDbapi, sql.DBUtils)),
+    (sql.TlsPyMySQL, (sql.OurDbapi, sql.DBUtils)),
     (sql.MySQLClient, (sql.OurDbapi, sql.DBUtils)),
     *(
         (driver, (sql.OurSqlAlchemy, sql.SqlAlchemy))
         for driver in (
             sql.SqlAlchemyPsycopg,
+            sql.TlsSqlAlchemyPsycopg,
             sql.SqlAlchemyPsycopg2,
             sql.SqlAlchemyPyMySQL,
             sql.SqlAlchemyMySQLClient,

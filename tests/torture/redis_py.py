@@ -37,15 +37,16 @@ class RedisPy(Driver):
         pipeline.set("watched", "lost update")
         return pipeline
 
-    def use(self, pipeline: Any) -> None:
-        pipeline.execute()
+    def spoil(self, client: Any, pipeline: Any) -> bool:
+        pipeline.execute()  # does not connect anew, since it watches
+        return True
 
     def finish(self, client: Any, pipeline: Any) -> bool:
         client.set("watched", "changed")
         try:
             pipeline.execute()
-        except redis.WatchError:
-            return True
+        except redis.WatchError as error:
+            return "occurred" not in str(error)  # it says so too where the connection was lost
         return False
 
 
@@ -58,8 +59,10 @@ class Subscription(RedisPy):
         subscription.get_message(timeout=PATIENCE)
         return subscription
 
-    def use(self, subscription: Any) -> None:
+    def spoil(self, client: Any, subscription: Any) -> bool:
+        name = subscription.connection._sock.getsockname()
         subscription.unsubscribe("news")
+        return bool(subscription.connection._sock.getsockname() == name)
 
     def finish(self, client: Any, subscription: Any) -> bool:
         heard = 0
@@ -80,9 +83,6 @@ class HeldByClient(Held):
     @property
     def _connection(self) -> Any:
         return self._begun.connection
-
-    def use(self) -> None:
-        self._driver.use(self._begun)  # type: ignore[attr-defined]
 
     def release(self) -> None:
         self._pool.release(self._connection)

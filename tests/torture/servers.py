@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from tests.support import mariadb, memcached, postgres
 from tests.support.certificates import write_certificate
 from tests.support.mariadb import MariaDB
+from tests.support.mariadb_tls import TlsMariaDB
 from tests.support.memcached import Memcached
 from tests.support.postgres import Postgres
 from tests.support.server import Server, free_port
@@ -44,6 +45,7 @@ STARTS: dict[str, Callable[[], Server]] = {
     "postgres": Postgres,
     "postgres tls": lambda: Postgres(tls=True),
     "mariadb": MariaDB,
+    "mariadb tls": TlsMariaDB,
     "memcached": Memcached,
     "echo": lambda: Echo("raw"),
     "echo tls": lambda: Echo("raw", tls=True),
@@ -57,6 +59,7 @@ MISSING = {
     for name, reason in {
         "postgres tls": postgres.MISSING_TLS,
         "mariadb": mariadb.MISSING,
+        "mariadb tls": mariadb.MISSING,
         "redis tls": None if shutil.which("redis-server") else "apt-get install redis-server",
         "memcached": memcached.MISSING,
     }.items()

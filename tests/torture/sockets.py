@@ -46,6 +46,9 @@ class Socket(Driver):
     def begin(self, conn: Any) -> object:
         return self.hear(conn, "begin")
 
+    def spoil(self, conn: Any, begun: Any) -> bool:
+        return bool(self.hear(conn, "not-mine")[0] == begun[0])
+
     def finish(self, conn: Any, begun: Any) -> bool:
         session, count, _ = begun
         return self.hear(conn, "finish")[:2] == [session, str(int(count) + 1)]
@@ -111,6 +114,9 @@ class Memcache(Driver):
 
     def begin(self, conn: Any) -> object:
         return self.session(conn)
+
+    def spoil(self, conn: Any, begun: Any) -> bool:
+        return self.ask(conn, "not-mine") == "not-mine" and self.session(conn) == begun
 
     def finish(self, conn: Any, begun: Any) -> bool:
         return self.ask(conn, "finish") == "finish" and self.session(conn) == begun

@@ -45,8 +45,12 @@ class Sql(Driver):
         self.query(conn, "INSERT INTO held VALUES (42)")
         return self.session(conn)
 
+    def spoil(self, conn: Any, begun: Any) -> bool:
+        self.query(conn, "DELETE FROM held")
+        return bool(self.session(conn) == begun)
+
     def finish(self, conn: Any, begun: Any) -> bool:
-        kept: bool = self.query(conn, "SELECT number FROM held") == 42
+        kept: bool = self.query(conn, "SELECT sum(number) FROM held") == 42
         conn.commit()
         return kept and self.session(conn) == begun
 
@@ -90,6 +94,17 @@ class PyMySQL(Sql):
         return pymysql.connect(host=host, port=int(port), user="root", database="mysql")
 
 
+class TlsPyMySQL(PyMySQL):
+    name = "PyMySQL, TLS"
+    server = "mariadb tls"
+
+    def connect(self) -> Any:
+        host, port, folder = self.address.split(":")
+        return pymysql.connect(
+            host=host, port=int(port), user="root", database="mysql", ssl={"ca": f"{folder}/ca.pem"}
+        )
+
+
 class MySQLClient(PyMySQL):
     name = "mysqlclient"
     dialect = "mysql+mysqldb"
@@ -109,6 +124,10 @@ class _ViaSqlAlchemy(Sql):
 
 class SqlAlchemyPsycopg(_ViaSqlAlchemy, Psycopg):
     name = "SQLAlchemy, psycopg"
+
+
+class TlsSqlAlchemyPsycopg(SqlAlchemyPsycopg, TlsPsycopg):
+    name = "SQLAlchemy, psycopg, TLS"
 
 
 class SqlAlchemyPsycopg2(_ViaSqlAlchemy, Psycopg2):
@@ -204,7 +223,7 @@ def creator(driver: Driver) -> Any:
     def connect() -> Any:
         return driver.connect()
 
-    connect.dbapi = pymysql if driver.name == "PyMySQL" else MySQLdb  # type: ignore[attr-defined]
+    connect.dbapi = MySQLdb if isinstance(driver, MySQLClient) else pymysql  # type: ignore[attr-defined]
     return connect
 
 
@@ -240,3 +259,13 @@ class OurSqlAlchemy(SqlAlchemy):
     name = "forksafe_sqlalchemy.QueuePool"
     ours = True
     kind = forksafe_sqlalchemy.QueuePool
+
+    def locks(self) -> dict[str, Any]:
+        """Those that are taken: SQLAlchemy's own for what runs once, where it has made any."""
+        pool: Any = self.engine.pool
+        locks = {"ledger.lock": pool._pool._ledger.lock}
+        for name in ("connect", "first_connect"):
+            mutex = getattr(getattr(pool.dispatch, name), "_exec_once_mutex", None)
+            if mutex is not None:
+                locks[f"{name}._exec_once_mutex"] = mutex
+        return locks

@@ -38,6 +38,13 @@ class Driver(ABC):
         """Begin what a lost or a shared session would spoil: a transaction, where there are any."""
 
     @abstractmethod
+    def spoil(self, conn: Any, begun: Any) -> bool:
+        """Do to what `begin` returned what its owner is to notice, if its session can tell.
+
+        Whether it was in that very session; an error, where there is no way into it.
+        """
+
+    @abstractmethod
     def finish(self, conn: Any, begun: Any) -> bool:
         """Whether what `begin` returned has ended as it should."""
 
@@ -80,9 +87,9 @@ class Held:
         self._driver = driver
         self._begun = begun
 
-    def use(self) -> None:
-        """What a child does that believes it to be its own."""
-        self._driver.ask(self.conn, "not-mine")
+    def use(self) -> bool:
+        """What a child does that believes it to be its own; whether it reached its parent's."""
+        return self._driver.spoil(self.conn, self._begun)
 
     def release(self) -> None:
         self._pool.release(self.conn)
