@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from psycopg import Connection, OperationalError, ProgrammingError
 from psycopg.pq import PipelineStatus, TransactionStatus
 
+from forksafe_pool import pools
 from forksafe_pool._driver import Driver
-from forksafe_pool._sever import is_readable
+from forksafe_pool._process import Sentinel
+from forksafe_pool._sever import DeadEnd, is_readable, sever
 
 logger = logging.getLogger("forksafe_psycopg")
 
@@ -23,6 +27,36 @@ _BETWEEN_STATEMENTS = (
     TransactionStatus.INTRANS,
     TransactionStatus.INERROR,
 )
+
+
+def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
+    """Have each way to the server ask whether the connection came through a fork.
+
+    Where no at-fork hook ran, a child may use what it has in hand before it asks the pool for
+    anything: asking severs. All that psycopg sends and reads goes through ``wait``, but for these.
+    """
+    itself = weakref.ref(conn)  # a cycle would keep what was dropped until the collector comes by
+
+    def asking(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            conn = itself()
+            # libpq cancels on another socket, to which it gives the parent's key. And who kept no
+            # more than the method may close and cancel what is gone.
+            if conn is None or (name.startswith("cancel") and not alive):
+                return None
+            if not alive:
+                pools()
+                with DeadEnd() as dead_end:  # its pool may be gone, or not have it yet
+                    sever(conn, _descriptor, dead_end)
+            return method(conn, *args, **kwargs)
+
+        return ask
+
+    for name in ("wait", "close", "cancel", "cancel_safe"):
+        method = getattr(type(conn), name, None)
+        if method is not None:  # cancel_safe is there since psycopg 3.2
+            setattr(conn, name, asking(name, method))
 
 
 class PsycopgDriver(Driver[Connection[Any]]):

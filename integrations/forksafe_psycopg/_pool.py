@@ -12,7 +12,8 @@ from psycopg.pq import Conninfo
 
 import forksafe_pool
 from forksafe_pool import _options
-from forksafe_psycopg._driver import PsycopgDriver
+from forksafe_pool._process import sentinel
+from forksafe_psycopg._driver import PsycopgDriver, ask_first
 from forksafe_psycopg._lease import Transaction
 
 
@@ -76,8 +77,10 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
         _understand(conninfo, arguments if connection_class is Connection else {})
 
         def connect() -> Connection[Any]:
+            alive = sentinel()  # before: a signal's handler may fork inside
             conn = connection_class.connect(conninfo, **arguments)
             conn._pool = _POOLED
+            ask_first(conn, alive)
             return conn
 
         super().__init__(connect, **options)

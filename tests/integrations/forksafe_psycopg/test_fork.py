@@ -6,15 +6,17 @@ import contextlib
 import gc
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
+import psycopg
 import pytest
 
 from forksafe_psycopg import Pool
 from tests.forksafe_pool.threads import Caller
-from tests.support.forks import open_sockets
+from tests.support.forks import in_child, open_sockets
 from tests.support.postgres import Postgres
 from tests.support.quiet import in_quiet_child
 from tests.support.relay import Relay
@@ -26,6 +28,7 @@ from tests.support.sql import (
     new_session,
     readdressed,
     run,
+    session_id,
     wait_in_line,
 )
 from tests.support.sql_forks import Fork, ForkCases
@@ -65,6 +68,157 @@ def relayed(server: Postgres, relay: Relay) -> Iterator[Pool]:
 
 class TestForks(ForkCases):
     pass
+
+
+def query(conn: Any) -> None:
+    run(conn, "DELETE FROM mine")
+
+
+def query_by_itself(conn: Any) -> None:
+    conn.execute("DELETE FROM mine")
+
+
+def commit(conn: Any) -> None:
+    conn.commit()
+
+
+def roll_back(conn: Any) -> None:
+    conn.rollback()
+
+
+def leave_a_block(conn: Any) -> None:
+    with conn.transaction():
+        pass
+
+
+def use_a_pipeline(conn: Any) -> None:
+    with conn.pipeline():
+        conn.execute("DELETE FROM mine")
+
+
+def copy_in(conn: Any) -> None:
+    with conn.cursor().copy("COPY mine FROM STDIN") as rows:
+        rows.write("2\n")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [query, query_by_itself, commit, roll_back, leave_a_block, use_a_pipeline, copy_in],
+    ids=lambda act: act.__name__,
+)
+def test_a_child_s_first_act_is_to_use_what_its_parent_has_in_use(
+    inherited: Pool, fork: Fork, act: Callable[[Any], None]
+) -> None:
+    """After a C-level fork it has asked the pool for nothing yet."""
+    before = open_sockets()
+    work = Work(inherited)
+    ours = open_sockets() - before
+
+    def child() -> set[str]:
+        with pytest.raises(psycopg.OperationalError):
+            act(work.conn)
+        return open_sockets() & ours
+
+    assert in_child(child, fork) == set()
+    work.finish(inherited)
+
+
+def test_a_child_s_first_act_is_to_close_what_its_parent_has_in_use(
+    inherited: Pool, fork: Fork
+) -> None:
+    before = open_sockets()
+    work = Work(inherited)
+    ours = open_sockets() - before
+
+    def child() -> tuple[bool, set[str]]:
+        work.conn.close()
+        return work.conn.closed, open_sockets() & ours
+
+    assert in_quiet_child(child, fork) == (True, set())
+    work.finish(inherited)
+
+
+@pytest.mark.parametrize("name", ["cancel", "cancel_safe"])
+@pytest.mark.parametrize("severed", [False, True])
+def test_a_child_cancels_nothing_of_its_parent_s(
+    inherited: Pool, onlooker: Onlooker, fork: Fork, name: str, severed: bool
+) -> None:
+    """libpq asks for it on another socket."""
+    if not hasattr(psycopg.Connection, name):
+        pytest.skip(f"this psycopg has no {name}()")
+    work = Work(inherited)
+
+    def child() -> None:
+        if severed:
+            inherited.stats()
+        getattr(work.conn, name)()
+
+    with onlooker.holding_up(work.session) as wait_for_it:
+        caller = Caller(lambda: wait_in_line(work.conn))
+        wait_for_it()
+        in_quiet_child(child, fork)
+    caller.result(LIMIT)
+    work.finish(inherited)
+
+
+@pytest.mark.parametrize("name", ["rollback", "close"])
+def test_a_connection_that_has_outlived_its_pool(dsn: str, fork: Fork, name: str) -> None:
+    conn = Pool(dsn).acquire()
+    gc.collect()
+    theirs = session_id(conn)
+    before = open_sockets()
+
+    def child() -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            getattr(conn, name)()
+        return open_sockets() < before
+
+    assert in_quiet_child(child, fork)
+    assert session_id(conn) == theirs
+    conn.close()
+
+
+def test_configure_in_a_child_that_comes_out_of_connect(
+    server: Postgres, onlooker: Onlooker, fork: Fork
+) -> None:
+    """A signal's handler, or a connect of one's own, may fork: the session is the parent's."""
+    pids: list[int] = []
+    held: list[Any] = []
+
+    class Forking(psycopg.Connection[Any]):
+        @classmethod
+        def connect(cls, *args: Any, **kwargs: Any) -> Any:
+            conn = super().connect(*args, **kwargs)
+            pids.append(fork())
+            return conn
+
+    def configure(conn: Any) -> None:
+        conn.execute("SELECT 1")
+        conn.commit()
+
+    pool = Pool(server.dsn, connection_class=Forking, configure=configure, max_size=1)
+
+    def fork_inside() -> int:
+        with contextlib.suppress(psycopg.OperationalError):
+            held.append(pool.acquire())
+        return pids[0]
+
+    assert in_child(lambda: held, fork_inside) == []
+    assert onlooker.lives(held[0].info.backend_pid)
+    pool.release(held[0])
+    assert pool.close()
+
+
+def test_a_connection_that_is_dropped_is_freed_at_once(dsn: str) -> None:
+    with Pool(dsn) as pool:
+        conn = pool.acquire()
+        cancel, close = conn.cancel, conn.close
+        gone = weakref.ref(conn)
+        pool.discard(conn)
+        del conn
+        assert gone() is None
+        cancel()
+        close()
 
 
 def open_descriptors() -> set[int]:
@@ -138,7 +292,13 @@ def test_rows_on_their_way_are_the_parent_s(
             new_session(inherited)
             return open_sockets() & ours
 
+        def child_that_reads_on() -> set[str]:
+            with pytest.raises(psycopg.OperationalError):
+                list(rows)
+            return open_sockets() & ours
+
         assert in_quiet_child(child, fork) == set()
+        assert in_child(child_that_reads_on, fork) == set()
         received += rows
     assert received == list(range(1, 50001))
 
