@@ -49,8 +49,6 @@ class Fairy(_ConnectionFairy):
 
     _pool: QueuePool
     alive: _process.Sentinel
-    #: Whether a child has tried to use it.
-    used = False
 
     @staticmethod
     def of(fairy: Any) -> PoolProxiedConnection:
@@ -73,16 +71,15 @@ class Fairy(_ConnectionFairy):
 
     @property
     def is_valid(self) -> bool:
-        """SQLAlchemy rolls back nothing that is invalid; and it replaces, after an error that
-        shows it to be lost, nothing that is invalid already."""
-        return (self._is_ours() or self.used) and super().is_valid
+        """SQLAlchemy rolls back nothing that is invalid."""
+        return self._is_ours() and super().is_valid
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        self.used = not self._is_ours()
+        self._is_ours()
         return super().cursor(*args, **kwargs)
 
     def __getattr__(self, key: str) -> Any:
-        self.used = not self._is_ours()
+        self._is_ours()
         return super().__getattr__(key)
 
     def rollback(self) -> None:

@@ -119,3 +119,13 @@ def open_sockets() -> set[str]:
             if target.startswith("socket:"):
                 found.add(target)
     return found
+
+
+def open_descriptors() -> set[int]:
+    """Their numbers."""
+    found = set()
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # the one that listed them
+            os.fstat(descriptor)
+            found.add(descriptor)
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import pytest
 
 from forksafe_psycopg import Pool
 from tests.forksafe_pool.threads import Caller
-from tests.support.forks import in_child, open_sockets
+from tests.support.forks import in_child, open_descriptors, open_sockets
 from tests.support.postgres import Postgres
 from tests.support.quiet import in_quiet_child
 from tests.support.relay import Relay
@@ -219,15 +218,6 @@ def test_a_connection_that_is_dropped_is_freed_at_once(dsn: str) -> None:
         assert gone() is None
         cancel()
         close()
-
-
-def open_descriptors() -> set[int]:
-    found = set()
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
-        with contextlib.suppress(OSError):  # the one that listed them
-            os.fstat(descriptor)
-            found.add(descriptor)
-    return found
 
 
 def test_no_dead_end_is_left_after_the_first_use(inherited: Pool, fork: Fork) -> None:

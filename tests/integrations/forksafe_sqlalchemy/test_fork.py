@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -13,9 +14,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from forksafe_sqlalchemy import QueuePool
+from tests.forksafe_pool.threads import Caller
 from tests.integrations.forksafe_sqlalchemy.work import Work, new_session, session_id
-from tests.support.forks import in_child, open_sockets
+from tests.support.forks import in_child, open_descriptors, open_sockets
+from tests.support.postgres import Postgres
 from tests.support.quiet import LIMIT, in_quiet_child
+from tests.support.sql import Onlooker, connect, wait_in_line
 
 Fork = Callable[[], int]
 
@@ -112,6 +116,91 @@ def test_what_the_child_does_with_what_it_inherited(
     for child in (child_acts_first, child_acts_later):
         assert in_quiet_child(child, fork) == (False, set())
     work.finish(engine)
+
+
+def query(connection: Connection) -> None:
+    connection.exec_driver_sql("DELETE FROM mine")
+
+
+def query_by_the_fairy(connection: Connection) -> None:
+    connection.connection.cursor().execute("DELETE FROM mine")
+
+
+def commit_by_the_fairy(connection: Connection) -> None:
+    connection.connection.commit()
+
+
+@pytest.mark.parametrize(
+    "act", [query, query_by_the_fairy, commit_by_the_fairy], ids=lambda act: act.__name__
+)
+def test_a_child_s_first_act_is_to_use_what_its_parent_has_in_use(
+    engine: Engine, fork: Fork, act: Callable[[Connection], None]
+) -> None:
+    """After a C-level fork it has asked the pool for nothing yet."""
+    work = Work(engine)
+
+    def child() -> set[str]:
+        with pytest.raises(Exception, match=r"(?i)closed|lost|gone away|broken pipe"):
+            act(work.connection)
+        return open_sockets() & work.sockets
+
+    assert in_child(child, fork, LIMIT) == set()
+    work.finish(engine)
+
+
+def test_a_child_s_first_act_is_to_drop_what_its_parent_has_in_use(
+    engine: Engine, fork: Fork
+) -> None:
+    """Its copies of the sockets go at once: the finalizer asks."""
+    work = Work(engine)
+
+    def child() -> set[str]:
+        drop(engine, work)
+        return open_sockets() & work.sockets
+
+    assert in_quiet_child(child, fork) == set()
+    work.finish(engine)
+
+
+def test_no_dead_end_is_left_after_dispose(engine: Engine, fork: Fork) -> None:
+    before = open_descriptors()
+    session = new_session(engine)
+    ours = open_descriptors() - before
+    assert len(ours) >= 1
+
+    def child() -> set[int]:
+        engine.pool.dispose()
+        return open_descriptors() & ours
+
+    assert in_quiet_child(child, fork) == set()
+    assert new_session(engine) == session
+
+
+def test_a_connection_that_another_thread_was_using_is_not_touched(
+    postgres: Postgres, fork: Fork
+) -> None:
+    """libpq may have been in the middle of writing to its memory: only psycopg's are closed at
+    all, and not that one."""
+    engine = create_engine(postgres.url("psycopg"), poolclass=QueuePool, pool_size=2)
+    work = Work(engine)
+    busy, free = work.connection.connection.driver_connection, engine.connect()
+    idle = free.connection.driver_connection
+    assert busy is not None
+    assert idle is not None
+
+    def child() -> tuple[bool, bool]:
+        new_session(engine)
+        return busy.closed, idle.closed
+
+    with closing(connect("psycopg", postgres.dsn)) as onlooker:
+        with Onlooker(onlooker).holding_up(work.session) as wait_for_it:
+            caller = Caller(lambda: wait_in_line(busy))
+            wait_for_it()
+            assert in_quiet_child(child, fork) == (False, True)
+        caller.result(LIMIT)
+    free.close()
+    work.finish(engine)
+    engine.dispose()
 
 
 def test_a_block_that_the_child_leaves(engine: Engine, fork: Fork) -> None:
