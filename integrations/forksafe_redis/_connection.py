@@ -55,6 +55,8 @@ class CountsReplies(_Base):
         alive = sentinel()  # a fork may strike in the middle of this
         sock = super()._connect()  # type: ignore[safe-super]
         self._alive = alive
+        # Found sooner here than in the class.
+        self.is_counted = self.is_counted
         return sock
 
     def _leave_parent(self) -> None:
@@ -74,12 +76,6 @@ class CountsReplies(_Base):
         packed = _PackedCommands(super().pack_commands(commands))
         packed.commands = len(commands)
         return packed
-
-    def needs_nothing(self) -> bool:
-        """Whether the next user may have it as it is."""
-        return not (
-            self.unread_replies or self._should_reconnect or self._re_auth_token or self.is_counted
-        )
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         if not self._alive:
@@ -102,7 +98,7 @@ def counting(connection_class: Any) -> Any:
             self._leave_parent()
         try:
             connection_class.send_packed_command(self, command, check_health)
-            many = command.__class__ is _PackedCommands
+            many = type(command) is _PackedCommands
             self.unread_replies += command.commands if many else 1
         except BaseException:
             # A signal's exception may strike when the command is out and not yet counted.

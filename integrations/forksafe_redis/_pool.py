@@ -94,12 +94,14 @@ class ConnectionPool(redis.ConnectionPool):
             raise TypeError(
                 f"connection_class must be a class of connections, not {self.connection_class!r}"
             )
-        if "_pool" in self.__dict__:
+        # Nobody asks for __dict__ here: CPython 3.11 finds attributes later in an object whose
+        # __dict__ was asked for.
+        if hasattr(self, "_pool"):
             self._checkpid()
             _metrics.count(self, used=-len(self._in_use_connections))
         #: Every connection that was made here and is still there, reset or not, by id(); weakly:
         #: whoever has one may just drop it.
-        self._made: dict[int, weakref.ref[Any]] = self.__dict__.get("_made", {})
+        self._made: dict[int, weakref.ref[Any]] = getattr(self, "_made", {})
         self._made_by = _connection.counting(self.connection_class)
         # The class of which nearly every connection is: what needs no second look.
         is_usual = _connection.counts(self._made_by) and not self._dispatcher
@@ -108,6 +110,7 @@ class ConnectionPool(redis.ConnectionPool):
             self, self._made, max_size=self.max_connections, timeout=self._wait, **self._options
         )
         self._entered: Ledger[Any] = self._pool._ledger
+        self._in_maintenance = self._in_maintenance  # found sooner here than in the class
         self.pid = os.getpid()
 
     @property
@@ -182,7 +185,7 @@ class ConnectionPool(redis.ConnectionPool):
             connection = self._pool.acquire()
         except (PoolTimeout, TooManyWaiting) as error:
             connection = self._acquire_late(error)
-        if start or connection.__class__ is not self._counting or connection._sock is None:
+        if start or type(connection) is not self._counting or connection._sock is None:
             self._prepare(connection, start)
         return connection
 
@@ -231,7 +234,13 @@ class ConnectionPool(redis.ConnectionPool):
 
     def release(self, connection: Any) -> None:
         """Give a connection back. What this process does not hold is ignored, and counted."""
-        if connection.__class__ is not self._counting or not connection.needs_nothing():
+        if (
+            type(connection) is not self._counting
+            or connection.unread_replies
+            or connection.is_counted
+            or connection._should_reconnect
+            or connection._re_auth_token
+        ):
             place = self._pool._checkpid().in_use.get(id(connection))
             if place is not None and not self._is_taken_back(connection):
                 self._pool.discard(connection)
@@ -464,7 +473,7 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
     @timeout.setter
     def timeout(self, value: float | None) -> None:
         self._timeout = value
-        if "_pool" in self.__dict__:
+        if hasattr(self, "_pool"):
             self._pool.timeout = value
 
     @property
