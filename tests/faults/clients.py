@@ -8,6 +8,7 @@ import importlib.util
 import math
 import secrets
 import socket
+import ssl
 from typing import Any, ClassVar
 
 import psycopg
@@ -30,7 +31,9 @@ from tests.support.memcached import Memcached
 from tests.support.postgres import Postgres
 from tests.support.server import Server
 from tests.support.valkey import Valkey
+from tests.torture import servers
 from tests.torture.echo import Echo
+from tests.torture.servers import TlsRedis
 
 with contextlib.suppress(ImportError):
     import MySQLdb
@@ -171,6 +174,7 @@ class Redis(Client):
     name = "BlockingConnectionPool"
     unreachable = redis.ConnectionError
     kind: ClassVar[Any] = BlockingConnectionPool
+    options: ClassVar[dict[str, Any]] = {}
 
     def open(self) -> None:
         self.pool: Any = self.kind(
@@ -181,6 +185,7 @@ class Redis(Client):
             socket_connect_timeout=PATIENCE,
             check_after=self.check_after,
             retry=Retry(NoBackoff(), 0),  # what goes wrong is to be seen
+            **self.options,
         )
         self.client = redis.Redis(connection_pool=self.pool)
 
@@ -202,6 +207,37 @@ class Redis(Client):
 class NonBlockingRedis(Redis):
     name = "ConnectionPool"
     kind = ConnectionPool
+
+
+class TlsOnly(TlsRedis):
+    """Speaks TLS on its ``port``."""
+
+    def command(self) -> list[str]:
+        self._config += f"\nport 0\ntls-port {self.port}"
+        return super().command()
+
+    def exchange(self, request: bytes) -> bytes:
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+        with (
+            socket.create_connection((self.host, self.port), 1) as plain,
+            context.wrap_socket(plain, server_hostname=self.host) as sock,
+        ):
+            sock.sendall(request)
+            return sock.recv(1024)
+
+
+class RedisOverTls(Redis):
+    name = "TLS"
+    missing = servers.MISSING.get("redis tls")
+    options: ClassVar[dict[str, Any]] = {
+        "connection_class": redis.SSLConnection,
+        "ssl_cert_reqs": "none",
+        "ssl_check_hostname": False,
+    }
+
+    @staticmethod
+    def start_server() -> Server:
+        return TlsOnly()
 
 
 class Pipeline(Redis):
@@ -358,6 +394,7 @@ CLIENTS: list[type[Client]] = [
     Memcache,
     Redis,
     NonBlockingRedis,
+    RedisOverTls,
     Psycopg,
     Psycopg2,
     PyMySql,
@@ -365,7 +402,10 @@ CLIENTS: list[type[Client]] = [
     SqlAlchemy,
 ]
 #: Those that have a limit of their own to the time that a reply may take.
-PATIENT: list[type[Client]] = [Socket, Memcache, Redis, NonBlockingRedis, PyMySql, MySqlClient]
+PATIENT: list[type[Client]] = [
+    *(Socket, Memcache, Redis, NonBlockingRedis, RedisOverTls),
+    *(PyMySql, MySqlClient),
+]
 #: Those whose callers wait in line for a connection.
 WAITING: list[type[Client]] = [kind for kind in CLIENTS if kind is not NonBlockingRedis]
 #: Those that wait for a reply in C: whatever is to strike meanwhile strikes when it is there.
