@@ -208,15 +208,12 @@ class ConnectionPool(redis.ConnectionPool):
     def _acquire_late(self, error: PoolError) -> Any:
         """When none was available: what redis-py raises, mostly."""
         # An idle connection is missing for a moment while it is renewed under the lock.
-        if self._lock.acquire(blocking=False):
-            self._lock.release()
-            raise MaxConnectionsError(f"Too many connections: {error}") from error
         with self._lock:
-            pass
-        try:
-            return self._pool.acquire()
-        except PoolTimeout as error:
-            raise MaxConnectionsError(f"Too many connections: {error}") from error
+            self._pool._checkpid().timeouts -= 1  # it is one, if the second attempt fails too
+            try:
+                return self._pool.acquire()
+            except PoolTimeout as error:
+                raise MaxConnectionsError(f"Too many connections: {error}") from error
 
     def _note_wait(self, seconds: float) -> None:
         """redis-py times the wait in the blocking pool alone."""
