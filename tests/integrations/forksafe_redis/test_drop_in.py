@@ -51,8 +51,70 @@ def test_too_many_connections(redis_url: str) -> None:
     connection = pool.get_connection()
     with pytest.raises(MaxConnectionsError, match=r"Too many connections.*in use 1"):
         pool.get_connection()
+    assert pool.stats().timeouts == 1
     pool.release(connection)
     assert pool.get_connection() is connection
+    pool.disconnect()
+
+
+class Watched:
+    """A lock that tells when somebody is about to wait for it."""
+
+    def __init__(self) -> None:
+        self.lock, self.wanted = threading.RLock(), threading.Event()
+
+    def __enter__(self) -> None:
+        self.wanted.set()
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_what_is_renewed_just_now_is_waited_for(redis_url: str) -> None:
+    """redis-py's pool holds its lock for the whole of it."""
+    pool = ConnectionPool.from_url(redis_url, max_connections=1)
+    pool.release(pool.get_connection())
+    lock = pool._pool._ledger.notes["redis_lock"] = Watched()
+    renewing = threading.Event()
+
+    def renew() -> None:
+        def wait(connection: Any) -> None:
+            renewing.set()
+            assert lock.wanted.wait(LIMIT)
+
+        with lock.lock:
+            pool._pool.for_each_idle(wait)
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    assert renewing.wait(LIMIT)
+    pool.release(pool.get_connection())
+    thread.join(LIMIT)
+    pool.disconnect()
+
+
+def test_what_was_renewed_meanwhile_is_seen(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = ConnectionPool.from_url(redis_url, max_connections=1)
+    pool.release(pool.get_connection())
+    inner, tried = pool._pool, list[str]()
+    acquire = inner.acquire
+
+    def at_a_bad_moment() -> Any:
+        tried.append("once")
+        if len(tried) > 1:
+            return acquire()
+        place = inner._ledger.available.pop()
+        try:
+            return acquire()
+        finally:
+            inner._ledger.put_back(place)
+
+    monkeypatch.setattr(inner, "acquire", at_a_bad_moment)
+    pool.release(pool.get_connection())
+    assert pool.stats().timeouts == 0
     pool.disconnect()
 
 
@@ -193,6 +255,65 @@ def test_a_pipeline_that_breaks_off_leaves_no_reply(client: Any) -> None:
     with client.pipeline(transaction=False) as pipe, pytest.raises(KeyError):
         pipe.get("x").echo("not for you").execute()
     assert client.ping() is True
+
+
+def test_what_was_sent_and_not_yet_counted_leaves_no_reply(
+    kind: type[ConnectionPool], redis_url: str
+) -> None:
+    """A signal's exception may strike between the two."""
+    strike: list[type[BaseException]] = []
+
+    class Struck(redis.Connection):
+        def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+            super().send_packed_command(command, check_health)
+            if strike:
+                raise strike.pop()
+
+    options: Any = {"connection_class": Struck, "max_connections": 1}
+    pool = kind.from_url(redis_url, **options)
+    client = Redis(connection_pool=pool)
+    client.ping()
+    strike.append(SystemExit)
+    with pytest.raises(SystemExit):
+        client.echo("not for you")
+    assert client.echo("for you") == b"for you"
+    pool.disconnect()
+
+
+def test_a_push_is_no_reply(kind: type[ConnectionPool], redis_url: str, watcher: Any) -> None:
+    pool = kind.from_url(redis_url, protocol=3)
+    client = Redis(connection_pool=pool)
+    connection = pool.get_connection()
+    for command in (("CLIENT", "TRACKING", "ON"), ("GET", "tracked")):
+        connection.send_command(*command)
+        connection.read_response()
+    watcher.set("tracked", "new")
+    assert connection.can_read(LIMIT)
+    connection.send_command("ECHO", "not for you")
+    assert connection.read_response(push_request=True) != b"not for you"
+    pool.release(connection)
+    assert client.echo("for you") == b"for you"
+    pool.disconnect()
+
+
+def test_a_dispatcher_of_the_user_s_hears_of_what_comes_back(
+    kind: type[ConnectionPool], redis_url: str
+) -> None:
+    event = pytest.importorskip("redis.event", reason="redis-py has events since 5.3")
+    heard: list[Any] = []
+
+    class Dispatcher(event.EventDispatcher):  # type: ignore[misc, name-defined]
+        def dispatch(self, event: Any) -> None:
+            heard.append(event)
+
+    pool = kind.from_url(redis_url, event_dispatcher=Dispatcher())
+    connection = pool.get_connection()
+    heard.clear()
+    pool.release(connection)
+    assert [type(event).__name__ for event in heard] == ["AfterConnectionReleasedEvent"]
+    assert heard[0].connection is connection
+    assert pool.get_connection() is connection
+    pool.disconnect()
 
 
 def test_a_second_release_is_ignored(pool: ConnectionPool) -> None:

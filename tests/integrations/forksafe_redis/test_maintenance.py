@@ -94,6 +94,17 @@ def test_who_gets_a_connection_waits_for_the_move_to_be_made(pool: ConnectionPoo
     assert done.is_set()
 
 
+def test_no_move_is_being_made_in_a_child(pool: ConnectionPool, client: Any, fork: Fork) -> None:
+    def child() -> bool:
+        client.ping()
+        return pool._in_maintenance
+
+    pool.set_in_maintenance(True)
+    assert in_child(child, fork) is False
+    assert pool._in_maintenance
+    pool.set_in_maintenance(False)
+
+
 def test_connections_to_the_old_server_are_left(pool: ConnectionPool) -> None:
     idle, used = pool.get_connection(), pool.get_connection()
     pool.release(idle)

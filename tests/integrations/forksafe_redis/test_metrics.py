@@ -12,7 +12,7 @@ from tests.support.valkey import Valkey
 pytest.importorskip("redis.observability", reason="redis-py counts connections since 7.4")
 
 PROGRAM = """
-import json, os, sys
+import gc, json, os, sys
 import redis
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
@@ -41,6 +41,18 @@ def counts():
     keys = ("count idle", "count used", "create_time", "wait_time")
     return {key: found.get(key, 0) for key in keys}
 
+def counts_in_child(use):
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.write(write, json.dumps(use()).encode())
+        os._exit(0)
+    os.wait()
+    return json.loads(os.read(read, 1000))
+
+def ping():
+    client.ping()
+    return counts()
+
 log = []
 pool = getattr({"ours": forksafe_redis, "theirs": redis}[module], kind).from_url(url, protocol=3)
 client = redis.Redis(connection_pool=pool)
@@ -50,19 +62,26 @@ pool.release(first)
 log.append(counts())
 client.ping()
 log.append(counts())
+pool.disconnect()
+log.append(ping())
 if module == "ours":
     pool.release(first)  # a second time
-    read, write = os.pipe()
-    if os.fork() == 0:
-        client.ping()
-        os.write(write, json.dumps(counts()).encode())
-        os._exit(0)
-    os.wait()
-    log.append(json.loads(os.read(read, 1000)))
+    log.append(counts_in_child(ping))
+    log.append(counts_in_child(lambda: counts_in_child(ping)))
     log.append(counts())
-    pool._pool.close()  # a polite end: what is idle goes
+    pool._pool.close(0)  # a polite end: what is idle goes
     log.append(counts())
-pool.reset()
+    pool.discard(pool.get_connection())
+    pool.discard(first)  # it is not in use
+    log.append(counts())
+    pool.reset()
+    log.append(counts())
+    del second
+pool.release(pool.get_connection())
+held = pool.get_connection()
+log.append(counts())
+del held, first, client, pool
+gc.collect()
 log.append(counts())
 print(json.dumps(log))
 """
@@ -73,13 +92,19 @@ def measured(valkey: Valkey, module: str, kind: str) -> list[dict[str, int]]:
     return found
 
 
+def idle_and_used(counts: dict[str, int]) -> tuple[int, int]:
+    return counts["count idle"], counts["count used"]
+
+
 @pytest.mark.parametrize("kind", ["ConnectionPool", "BlockingConnectionPool"])
 def test_counts(valkey: Valkey, kind: str) -> None:
     pytest.importorskip("opentelemetry.sdk")
     ours, theirs = measured(valkey, "ours", kind), measured(valkey, "theirs", kind)
-    assert ours[:3] == theirs[:3], "with both in use, with one released, after a command"
-    in_child, in_parent, closed, after_reset = ours[3:]
-    assert (in_child["count idle"], in_child["count used"]) == (1, 0)
-    assert in_parent == ours[2], "neither a second release nor a child counts"
-    assert (closed["count idle"], closed["count used"]) == (0, 1)
-    assert (after_reset["count idle"], after_reset["count used"]) == (0, 0)
+    assert ours[:4] == theirs[:4], "both in use, one released, after a command, a reconnect"
+    in_child, in_grandchild, in_parent, closed, discarded, after_reset, held, dropped = map(
+        idle_and_used, ours[4:]
+    )
+    assert in_child == in_grandchild == (1, 0)
+    assert in_parent == idle_and_used(ours[3]), "neither a second release nor a child counts"
+    assert closed == discarded == (0, 1)
+    assert (after_reset, held, dropped) == ((0, 0), (0, 1), (0, 0))

@@ -132,3 +132,10 @@ def test_a_connection_to_a_replaced_master_frees_its_place(sentinel: Sentinel) -
     assert connection._sock is None
     assert client.ping()
     pool.disconnect()
+
+
+def test_a_reset_forgets_the_master() -> None:
+    pool = SentinelConnectionPool("themaster", Sentinel([]))
+    pool.proxy.master_address = ("192.0.2.1", 1)
+    pool.reset()
+    assert pool.proxy.master_address is None
