@@ -11,6 +11,7 @@ from tests.torture.report import Found
 
 PAGE = ROOT / "docs" / "torture.md"
 KEPT = PAGE.with_suffix(".json")
+README = ROOT / "README.md"
 FAULTS = "tests/faults"
 BAD_INPUT = "tests/forksafe_pool/test_bad_input.py"
 
@@ -24,6 +25,7 @@ def write(key: str, value: Any) -> None:
     kept = {**load(), key: value}
     KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     PAGE.write_text("\n".join(page(kept)) + "\n")
+    README.write_text(with_figures(README.read_text(), kept))
 
 
 def page(kept: dict[str, Any]) -> list[str]:
@@ -117,10 +119,9 @@ def figures(kept: dict[str, Any]) -> list[str]:
     if matrix is None or soak is None:
         return []
     ours = [one for one in unpack(matrix) if one.ours]
-    unknown = [one for one in ours if not one.is_known]
 
     def cells(letters: str) -> int:
-        return sum(bool(set(letters) & set(one.letters)) for one in unknown)
+        return sum(bool(set(letters) & set(one.bad)) for one in ours)
 
     suites: dict[str, dict[str, int]] = dict(matrix["faults"].values())
 
@@ -150,3 +151,34 @@ def figures(kept: dict[str, Any]) -> list[str]:
         "| --- | ---: | ---: | ---: |",
         *(f"| {name} | {a} | {b} | {c} |" for name, (a, b, c) in rows.items()),
     ]
+
+
+def with_figures(text: str, kept: dict[str, Any]) -> str:
+    """The README, with what the matrix has found."""
+    if "matrix" not in kept:
+        return text
+    found = unpack(kept["matrix"])
+    sides = [[one for one in found if one.ours == ours] for ours in (True, False)]
+    rows = [["cells of the matrix", *(f"{len(side):,}" for side in sides)]]
+    for what, letters in {
+        "something hung; a reply went astray": "HR",
+        "the child was given its parent's session, or worked in it": "X",
+        "the parent lost a session, or what was begun on it": "S",
+        "a descriptor was left; the child met an error": "DE",
+    }.items():
+        counts = ("; ".join(count(side, letter) for letter in letters) for side in sides)
+        rows.append([f"… {what}", *counts])
+    begin, end = "| cells of the matrix |", "| ten minutes of faults:"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return before + "".join(f"| {' | '.join(row)} |\n" for row in rows) + end + after
+
+
+def count(side: list[Found], letter: str) -> str:
+    """In how many cells it was found, and whether a pool could have done anything."""
+    cells = [one for one in side if letter in one.letters]
+    known = sum(letter in one.unavoidable for one in cells)
+    if not known:
+        return f"{len(cells):,}"
+    which = "all" if known == len(cells) else f"{known} of them"
+    return f"{len(cells):,}, {which} out of a pool's reach"

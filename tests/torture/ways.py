@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import ctypes
+import functools
 import multiprocessing
 import os
 import platform
@@ -23,6 +24,8 @@ from tests.support.forks import c_fork, nobody_asking_for_the_gil
 Body = Callable[[], None]
 Wait = Callable[[], None]
 Way = Callable[[Body], Wait]
+
+SAME_PID = "C-level fork, same pid"
 
 _fork_context = multiprocessing.get_context("fork")
 
@@ -127,6 +130,19 @@ def clone_into_pid_namespace() -> int:
     return pid
 
 
+@functools.cache
+def missing() -> dict[str, str]:
+    """Why a way cannot be had on this machine."""
+    try:
+        pid = clone_into_pid_namespace()
+    except (OSError, KeyError) as error:
+        return {SAME_PID: str(error)}
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return {}
+
+
 def gevent_fork(body: Body) -> Wait:
     """In a process that gevent has patched: greenlets go on in the child."""
     return _forked(os.fork, body)
@@ -136,7 +152,7 @@ WAYS: dict[str, Way] = {
     "os.fork": os_fork,
     "os.forkpty": forkpty,
     "C-level fork": by_c,
-    "C-level fork, same pid": same_pid,
+    SAME_PID: same_pid,
     "nested": nested,
     "multiprocessing": multiprocessing_fork,
     "ProcessPoolExecutor": process_pool,
@@ -149,4 +165,9 @@ FORKSERVER = "multiprocessing, forkserver"
 ALL = (*WAYS, FORKSERVER)
 
 #: In which at-fork hooks do not run, and busy threads would hang CPython itself.
-WITHOUT_HOOKS = ("C-level fork", "C-level fork, same pid")
+WITHOUT_HOOKS = ("C-level fork", SAME_PID)
+
+
+def possible() -> list[str]:
+    """Those of `ALL` that can be had on this machine."""
+    return [way for way in ALL if way not in missing()]

@@ -13,7 +13,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from tests.torture.ways import FORKSERVER, clone_into_pid_namespace
+from tests.torture.ways import FORKSERVER, SAME_PID, clone_into_pid_namespace
 
 if TYPE_CHECKING:
     from tests.torture.subject import Driver, Pool
@@ -93,7 +93,7 @@ def be_parent(
 
     # A child that ends by sys.exit() comes by here, and must not be told from its parent.
     parent = os.getpid()
-    if way == "C-level fork, same pid":
+    if way == SAME_PID:
         # Process 1 of a namespace, as its child will be of another.
         inner = clone_into_pid_namespace()
         if inner:
