@@ -267,23 +267,39 @@ class Psycopg(Sql):
     def host(self) -> str:
         return self.address.host
 
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "host": self.host,
+            "port": self.address.port,
+            "user": "postgres",
+            "dbname": "postgres",
+            "sslmode": self.mode,
+            "gssencmode": "disable",
+            "connect_timeout": int(TIMEOUT),
+        }
+
     def connect(self) -> Any:
         module: Any = importlib.import_module(self.module)
-        return module.connect(
-            host=self.host,
-            port=self.address.port,
-            user="postgres",
-            dbname="postgres",
-            sslmode=self.mode,
-            gssencmode="disable",
-            connect_timeout=int(TIMEOUT),
-        )
+        return module.connect(**self.arguments())
 
 
 class PsycopgTls(Psycopg):
     name = "psycopg, TLS"
     server = "postgres_tls"
     mode = "require"
+
+
+class ForkSafePsycopg(Psycopg):
+    name = "forksafe_psycopg"
+
+    def make_pool(self) -> Any:
+        import forksafe_psycopg
+
+        return forksafe_psycopg.Pool(kwargs=self.arguments(), max_size=SIZE, timeout=TIMEOUT)
+
+
+class ForkSafePsycopgTls(ForkSafePsycopg, PsycopgTls):
+    name = "forksafe_psycopg, TLS"
 
 
 class PsycopgUnix(Psycopg):
@@ -303,6 +319,72 @@ class Psycopg2(Psycopg):
 class Psycopg2Tls(PsycopgTls):
     name = "psycopg2, TLS"
     module = "psycopg2"
+
+
+class _Dbapi(Sql):
+    def make_pool(self) -> Any:
+        import forksafe_dbapi
+
+        return forksafe_dbapi.Pool(self.connect, max_size=SIZE, timeout=TIMEOUT)
+
+
+class DbapiPsycopg2(_Dbapi, Psycopg2):
+    name = "forksafe_dbapi, psycopg2"
+
+
+class _SqlAlchemy(Sql):
+    dialect: ClassVar[str]
+
+    def make_pool(self) -> Any:
+        import sqlalchemy
+
+        import forksafe_sqlalchemy
+
+        engine = sqlalchemy.create_engine(
+            f"{self.dialect}://",
+            creator=self.connect,
+            poolclass=forksafe_sqlalchemy.QueuePool,
+            pool_size=SIZE,
+            max_overflow=0,
+            pool_timeout=TIMEOUT,
+        )
+        return _EnginesPool(engine)
+
+
+class _EnginesPool:
+    """What an engine's users do with its pool, by the names of ours."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine  # who drops it drops the pool
+        self.acquire = engine.raw_connection
+        self.close = engine.dispose
+        self.stats = engine.pool._pool.stats
+
+    def release(self, conn: Any) -> None:
+        conn.close()
+
+    def discard(self, conn: Any) -> None:
+        conn.invalidate()
+
+    @contextmanager
+    def connection(self) -> Iterator[Any]:
+        with contextlib.closing(self.acquire()) as conn:
+            yield conn
+
+
+class SqlAlchemyPsycopg(_SqlAlchemy, Psycopg):
+    name = "forksafe_sqlalchemy, psycopg"
+    dialect = "postgresql+psycopg"
+
+
+class SqlAlchemyPsycopgTls(_SqlAlchemy, PsycopgTls):
+    name = "forksafe_sqlalchemy, psycopg, TLS"
+    dialect = "postgresql+psycopg"
+
+
+class SqlAlchemyPsycopg2(_SqlAlchemy, Psycopg2):
+    name = "forksafe_sqlalchemy, psycopg2"
+    dialect = "postgresql+psycopg2"
 
 
 class PyMySQL(Sql):
@@ -346,6 +428,24 @@ class MySQLClientTls(MySQLClient, PyMySQLTls):
     name = "mysqlclient, TLS"
 
 
+class DbapiPyMySQL(_Dbapi, PyMySQL):
+    name = "forksafe_dbapi, PyMySQL"
+
+
+class DbapiMySQLClient(_Dbapi, MySQLClient):
+    name = "forksafe_dbapi, mysqlclient"
+
+
+class SqlAlchemyPyMySQL(_SqlAlchemy, PyMySQL):
+    name = "forksafe_sqlalchemy, PyMySQL"
+    dialect = "mysql+pymysql"
+
+
+class SqlAlchemyMySQLClient(_SqlAlchemy, MySQLClient):
+    name = "forksafe_sqlalchemy, mysqlclient"
+    dialect = "mysql+mysqldb"
+
+
 DRIVERS: dict[str, type[Driver]] = {
     driver.name: driver
     for driver in (
@@ -366,5 +466,15 @@ DRIVERS: dict[str, type[Driver]] = {
         PyMySQLUnix,
         MySQLClient,
         MySQLClientTls,
+        ForkSafePsycopg,
+        ForkSafePsycopgTls,
+        DbapiPsycopg2,
+        DbapiPyMySQL,
+        DbapiMySQLClient,
+        SqlAlchemyPsycopg,
+        SqlAlchemyPsycopgTls,
+        SqlAlchemyPsycopg2,
+        SqlAlchemyPyMySQL,
+        SqlAlchemyMySQLClient,
     )
 }

@@ -28,9 +28,8 @@ class Task(TypedDict):
     host: str
     port: int
     folder: str
-    #: Names of FORKS and MISDEEDS: there is a child for each combination.
-    forks: list[str]
-    misdeeds: list[str]
+    #: A fork and a misdeed each, by their names in FORKS and MISDEEDS.
+    children: list[tuple[str, str]]
     #: Whether the connections are a pool's.
     pooled: bool
 
@@ -100,8 +99,12 @@ def close_the_pool(parent: Parent) -> None:
 
 
 def use_the_connections(parent: Parent) -> None:
-    if hasattr(parent, "pool"):
-        parent.pool.stats()  # after a C-level fork the first use severs
+    parent.pool.stats()  # after a C-level fork the first use severs
+    use_the_connections_at_once(parent)
+
+
+def use_the_connections_at_once(parent: Parent) -> None:
+    """Before the child asks its pool for anything."""
     for conn in (parent.held, parent.idle):
         for misuse in parent.driver.misuses(conn):
             with contextlib.suppress(Exception):
@@ -142,6 +145,7 @@ MISDEEDS: dict[str, Callable[[Parent], None]] = {
         use_the_pool,
         close_the_pool,
         use_the_connections,
+        use_the_connections_at_once,
         drop_everything,
         drop_the_connections,
         sys_exit,
@@ -150,6 +154,13 @@ MISDEEDS: dict[str, Callable[[Parent], None]] = {
         be_killed,
     )
 }
+#: Not where no hook has run: there is no moment in which a pool could act.
+ALL = [
+    (fork, misdeed)
+    for fork in FORKS
+    for misdeed in MISDEEDS
+    if (fork, misdeed) != ("C fork", use_the_connections_at_once.__name__)
+]
 _STATUS = {fail.__name__: 1, be_killed.__name__: -signal.SIGTERM}
 
 
@@ -168,24 +179,23 @@ def main(task: Task) -> None:
     address = Address(task["host"], task["port"], Path(task["folder"]))
     parent = Parent(DRIVERS[task["driver"]](address), task["pooled"])
     report: Report = {"sockets": sorted(parent.sockets), "children": []}
-    for fork in task["forks"]:
-        for name in task["misdeeds"]:
-            heard, counted = ask_the_proxy(), counters(parent.sockets)
-            pid = FORKS[fork]()
-            if pid == 0:
-                signal.alarm(LIMIT)  # a child does not inherit its parent's
-                MISDEEDS[name](parent)
-                return
-            _, status = os.waitpid(pid, 0)
-            assert os.waitstatus_to_exitcode(status) == _STATUS.get(name, 0), name
-            report["children"].append(
-                {
-                    "child": f"{name}, {fork}",
-                    "pid": pid,
-                    "counted": changed(counted, counters(parent.sockets)),
-                    "heard": changed(heard, ask_the_proxy()),
-                }
-            )
+    for fork, name in task["children"]:
+        heard, counted = ask_the_proxy(), counters(parent.sockets)
+        pid = FORKS[fork]()
+        if pid == 0:
+            signal.alarm(LIMIT)  # a child does not inherit its parent's
+            MISDEEDS[name](parent)
+            return
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == _STATUS.get(name, 0), name
+        report["children"].append(
+            {
+                "child": f"{name}, {fork}",
+                "pid": pid,
+                "counted": changed(counted, counters(parent.sockets)),
+                "heard": changed(heard, ask_the_proxy()),
+            }
+        )
     if task["pooled"]:
         parent.finish()
     print(json.dumps(report))  # noqa: T201

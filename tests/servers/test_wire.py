@@ -17,7 +17,7 @@ import pytest
 
 from tests.servers.conftest import serve
 from tests.servers.drivers import Driver, MySQLClient, Psycopg, PsycopgTls, PyMySQL, Socket
-from tests.servers.misdeeds import FORKS, MISDEEDS, Report, Task
+from tests.servers.misdeeds import ALL, Report, Task
 from tests.support import strace
 from tests.support.programs import ROOT
 from tests.support.proxy import Proxy
@@ -45,8 +45,7 @@ def watch(
     driver: Driver,
     folder: Path,
     *,
-    forks: Sequence[str] = tuple(FORKS),
-    misdeeds: Sequence[str] = tuple(MISDEEDS),
+    children: Sequence[tuple[str, str]] = ALL,
     pooled: bool = True,
 ) -> Told:
     """Run the program of `misdeeds`; raises AssertionError where its parent was disturbed."""
@@ -56,8 +55,7 @@ def watch(
         "host": driver.address.host,
         "port": proxy.port if driver.over_tcp else driver.address.port,
         "folder": str(driver.address.folder),
-        "forks": list(forks),
-        "misdeeds": list(misdeeds),
+        "children": list(children),
         "pooled": pooled,
     }
     program = [sys.executable, "-m", "tests.servers.misdeeds", json.dumps(task)]
@@ -84,7 +82,7 @@ def watch(
 
 def test_no_child_reaches_its_parent_s_server(driver: Driver, tmp_path: Path) -> None:
     told = watch(driver, tmp_path)
-    assert len(told.children) == len(FORKS) * len(MISDEEDS)
+    assert len(told.children) == len(ALL)
     assert told.heard == {}
     assert told.counted == {}
     if strace.MISSING:
@@ -95,11 +93,11 @@ def test_no_child_reaches_its_parent_s_server(driver: Driver, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("kind", "misdeed", "call"),
     [
-        (Psycopg, "use_the_connections", r'"X\0\0\0\4"'),
-        (PsycopgTls, "use_the_connections", "sendto("),
-        (PyMySQL, "use_the_connections", r'"\1\0\0\0\1"'),
+        (Psycopg, "use_the_connections_at_once", r'"X\0\0\0\4"'),
+        (PsycopgTls, "use_the_connections_at_once", "sendto("),
+        (PyMySQL, "use_the_connections_at_once", r'"\1\0\0\0\1"'),
         (MySQLClient, "drop_the_connections", r'"\1\0\0\0\1"'),
-        (Socket, "use_the_connections", "shutdown("),
+        (Socket, "use_the_connections_at_once", "shutdown("),
     ],
 )
 def test_the_witnesses_see_what_a_child_without_a_pool_does(
@@ -110,7 +108,7 @@ def test_the_witnesses_see_what_a_child_without_a_pool_does(
     tmp_path: Path,
 ) -> None:
     driver = serve(kind, request.getfixturevalue)
-    told = watch(driver, tmp_path, forks=["os.fork"], misdeeds=[misdeed], pooled=False)
+    told = watch(driver, tmp_path, children=[("os.fork", misdeed)], pooled=False)
     (child,) = told.children
     assert len(told.counted[child]) == 2
     assert len(told.heard[child]) == 2
