@@ -37,6 +37,8 @@ class Driver:
     #: The name of the method that closes a connection.
     closer: ClassVar[str] = "close"
     over_tcp: ClassVar[bool] = True
+    #: Whether its pool's connections find out about a C-level fork by themselves.
+    asks: ClassVar[bool] = False
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -196,6 +198,7 @@ class Redis(Driver):
 
 class ForkSafeRedis(Redis):
     name = "forksafe_redis"
+    asks = True
 
     def make_pool(self) -> Any:
         import forksafe_redis
@@ -291,6 +294,7 @@ class PsycopgTls(Psycopg):
 
 class ForkSafePsycopg(Psycopg):
     name = "forksafe_psycopg"
+    asks = True
 
     def make_pool(self) -> Any:
         import forksafe_psycopg
@@ -333,6 +337,7 @@ class DbapiPsycopg2(_Dbapi, Psycopg2):
 
 
 class _SqlAlchemy(Sql):
+    asks = True
     dialect: ClassVar[str]
 
     def make_pool(self) -> Any:

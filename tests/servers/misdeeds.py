@@ -154,7 +154,7 @@ MISDEEDS: dict[str, Callable[[Parent], None]] = {
         be_killed,
     )
 }
-#: Not where no hook has run: there is no moment in which a pool could act.
+#: Not where no hook has run: a pool that is not asked can do nothing, unless its connections ask.
 ALL = [
     (fork, misdeed)
     for fork in FORKS

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.conftest import serve
-from tests.servers.drivers import Driver, MySQLClient, Psycopg, PsycopgTls, PyMySQL, Socket
+from tests.servers.drivers import DRIVERS, Driver, MySQLClient, Psycopg, PsycopgTls, PyMySQL, Socket
 from tests.servers.misdeeds import ALL, Report, Task
 from tests.support import strace
 from tests.support.programs import ROOT
@@ -88,6 +88,18 @@ def test_no_child_reaches_its_parent_s_server(driver: Driver, tmp_path: Path) ->
     if strace.MISSING:
         pytest.skip(f"two of three witnesses saw nothing, and {strace.MISSING}")
     assert told.traced == {}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in DRIVERS.values() if kind.asks], ids=lambda kind: kind.name
+)
+def test_a_connection_that_asks_for_itself_reaches_nobody_from_a_c_fork(
+    kind: type[Driver], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    driver = serve(kind, request.getfixturevalue)
+    told = watch(driver, tmp_path, children=[("C fork", "use_the_connections_at_once")])
+    assert len(told.children) == 1
+    assert (told.heard, told.counted, told.traced) == ({}, {}, {})
 
 
 @pytest.mark.parametrize(
