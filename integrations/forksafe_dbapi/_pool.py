@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any, Protocol, TypeVar
@@ -31,16 +32,31 @@ class DbapiDriver(Driver[C]):
 
     has_reset = True
 
+    def __init__(self, *callbacks: Any) -> None:
+        super().__init__(*callbacks)
+        #: By id(), those whose block was ended by an exception.
+        self._doubtful: set[int] = set()
+
     def is_alive(self, conn: C) -> bool:
         return super().is_alive(conn) and (self._check is None or _rolls_back(conn))
 
     def is_in_step(self, conn: C) -> bool:
-        # A signal's exception (a time limit, say) may strike between a statement and its reply,
-        # and most drivers would take that for the reply to their ROLLBACK.
-        return _rolls_back(conn) and _answers(conn)
+        self._doubtful.add(id(conn))  # left to reset, which follows
+        return True
 
     def reset(self, conn: C) -> bool:
+        doubtful = id(conn) in self._doubtful
+        self._doubtful.discard(id(conn))
+        # Set in the `finally` or `except` that a connection is released in.
+        kind = sys.exc_info()[0]
+        if kind is not None and not issubclass(kind, (Exception, GeneratorExit)):
+            logger.info("a connection is closed, not reused: released after %s", kind.__name__)
+            return False
         if not _rolls_back(conn):
+            return False
+        # A signal's exception (a time limit, say) may strike between a statement and its reply,
+        # and most drivers would take that for the reply to their ROLLBACK.
+        if (doubtful or kind is not None) and not (_answers(conn) and _rolls_back(conn)):
             return False
         return self._reset is None or (super().reset(conn) and _rolls_back(conn))
 
@@ -79,6 +95,7 @@ class Pool(forksafe_pool.Pool[C]):
 
     A transaction that a connection comes back with is rolled back, as PEP 249 has it for one that
     is closed: commit what is to stay. A connection that cannot roll back is closed and replaced.
+    So is one that is released in the ``finally`` of an exception and answers what was asked before.
 
     What else a user changes in a session (autocommit, ``SET``, temporary tables) stays: `reset`
     can change it back. `configure` has to commit what it does.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from forksafe_dbapi import Pool
+from forksafe_pool import Pool as AnyPool
 from tests.support.quiet import in_quiet_child
 
 Fork = Callable[[], int]
@@ -80,6 +82,74 @@ def test_a_block_that_raises_on_a_connection_out_of_step(error: Exception | None
             fail(conn)
         assert conn.closed
         assert pool.stats().total == 0
+
+
+def release_in_finally(pool: AnyPool[Any], error: BaseException) -> Any:
+    conn = pool.acquire()
+    with suppress(type(error)):
+        try:
+            raise error
+        finally:
+            pool.release(conn)
+    return conn
+
+
+def release_in_except(pool: AnyPool[Any], error: BaseException) -> Any:
+    conn = pool.acquire()
+    try:
+        raise error
+    except type(error):
+        pool.release(conn)
+    return conn
+
+
+def end_a_stack(pool: AnyPool[Any], error: BaseException) -> Any:
+    """The block is told of an error that is not being handled any more."""
+
+    def fail() -> None:
+        raise error
+
+    with suppress(type(error)), ExitStack() as stack:
+        conn = stack.enter_context(pool.connection())
+        stack.callback(fail)
+    return conn
+
+
+ENDS = [release_in_finally, release_in_except, end_a_stack]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+def test_however_an_error_ends_it_what_is_out_of_step_is_closed(
+    end: Callable[[AnyPool[Any], BaseException], Any],
+) -> None:
+    with Pool(OutOfStep, max_size=1, timeout=0) as pool:
+        assert end(pool, ZeroDivisionError()).closed
+        assert pool.stats().total == 0
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [(ZeroDivisionError(), True), (GeneratorExit(), True), (SystemExit(), False)],
+    ids=lambda value: type(value).__name__,
+)
+def test_however_an_error_ends_it_what_is_in_step_is_asked_once(
+    end: Callable[[AnyPool[Any], BaseException], Any], error: BaseException, kept: bool
+) -> None:
+    statements: list[str] = []
+
+    def connect() -> sqlite3.Connection:
+        conn = sqlite3.connect(":memory:")
+        conn.set_trace_callback(statements.append)
+        return conn
+
+    with Pool(connect, max_size=1, timeout=0) as pool:
+        end(pool, error)
+        assert pool.stats().total == kept
+        assert [statement.split()[0] for statement in statements] == ["SELECT"] * kept
+        with pool.connection():
+            statements.clear()
+        assert statements == []  # nothing is in doubt any more
 
 
 def test_a_question_that_is_cut_off() -> None:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg2.errors
+import pymysql
 import pytest
 
 from forksafe_dbapi import Pool
 from tests.integrations.forksafe_dbapi.conftest import Database
 from tests.support.sql import (
+    LIMIT,
     Onlooker,
     ask,
     make_pool,
@@ -79,6 +81,64 @@ def test_a_block_that_raises(table: str, pool: Pool[Any]) -> None:
     assert pool.stats().total == 0
     assert count(pool) == 0
     assert replaces(pool, session)
+
+
+def in_transaction(conn: Any) -> bool:
+    """As far as the driver can tell."""
+    status = getattr(conn, "get_transaction_status", lambda: 0)
+    return bool(status() != 0)
+
+
+def test_a_release_in_finally(pool: Pool[Any]) -> None:
+    session = new_session(pool)
+
+    def work(statement: str, conn: Any) -> None:
+        try:
+            run(conn, statement)
+        finally:
+            pool.release(conn)
+
+    conn = pool.acquire()
+    with pytest.raises(Exception, match=r"(?i)syntax"):
+        work("SELEKT", conn)
+    assert not in_transaction(conn)
+    assert not replaces(pool, session)
+
+
+class Soft(Exception):
+    """What a time limit raises by a signal."""
+
+
+@pytest.mark.parametrize("error", [Soft, Stop])
+@pytest.mark.parametrize("database", ["pymysql"], indirect=True)
+def test_a_release_in_finally_in_mid_reply(database: Database, error: type[BaseException]) -> None:
+    class Struck(pymysql.connections.Connection):
+        armed = False
+
+        def _write_bytes(self, data: bytes) -> None:
+            super()._write_bytes(data)  # type: ignore[misc]
+            if self.armed:
+                self.armed = False
+                raise error
+
+    def connect() -> Struck:
+        return Struck(host="127.0.0.1", port=database.port, user="root", read_timeout=LIMIT)
+
+    def work(pool: Any) -> None:
+        conn = pool.acquire()
+        try:
+            conn.armed = True
+            run(conn, "SET @answer = 1")
+        finally:
+            pool.release(conn)
+
+    with Pool(connect, max_size=1) as pool:
+        with pytest.raises(error):
+            work(pool)
+        assert pool.stats().total == 0
+        for answer in range(3):
+            with pool.connection() as conn:
+                assert ask(conn, f"SELECT {answer}") == answer
 
 
 def test_a_connection_that_the_user_has_closed(pool: Pool[Any]) -> None:
