@@ -213,9 +213,15 @@ class Ledger(Generic[C]):
             for closer in list(self.closers):
                 _wake(closer)
 
-    def note_error(self, error: BaseException) -> None:
+    def note_success(self) -> None:
+        """A connection was made."""
+        self.last_error = None
+        self.failures = 0
+
+    def note_failure(self, error: BaseException) -> None:
         """Remember why a connection could not be made, for those who wait in vain."""
         self.connect_errors += 1
+        self.failures += 1
         try:
             # Without its traceback, which would keep every caller's variables alive.
             self.last_error = copy.copy(error)

@@ -21,7 +21,6 @@ from forksafe_pool import (
     PoolStats,
     PoolTimeout,
     TooManyWaiting,
-    _making,
     _options,
 )
 from forksafe_pool._ledger import Ledger
@@ -278,17 +277,14 @@ class ConnectionPool(redis.ConnectionPool):
 
     def _connect(self, connection: Any) -> None:
         ledger = self._pool._checkpid()
-        if ledger.failures:
-            self._pool._back_off(ledger, self._wait)
-        start = monotonic()
-        try:
-            _making.watched(ledger.making, connection.connect)
-        except BaseException as error:
-            ledger.note_error(error)
-            ledger.failures += 1
-            raise
-        ledger.last_error = None
-        ledger.failures = 0
+        start = 0.0
+
+        def connect() -> None:
+            nonlocal start
+            start = monotonic()
+            connection.connect()
+
+        self._pool._connect_again(ledger, connect, self._wait)
         place = ledger.in_use.get(id(connection))  # another thread may have called reset()
         if place is not None and place.uses == 1:
             _metrics.created(self, monotonic() - start)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from forksafe_pool import Pool, _making
+from forksafe_pool import Pool
 from forksafe_pool._driver import Driver
 from forksafe_pool._ledger import Ledger
 from forksafe_pool._sever import DeadEnd, find_descriptor
@@ -76,20 +76,6 @@ class Records(Pool[Record]):
             fileno=_descriptor,
             name=name,
         )
-
-    def open_again(self, ledger: Ledger[Record], connect: Callable[[], object]) -> None:
-        """For a record that was lent, and has lost its connection: back off, and count, as where
-        a record is new."""
-        if ledger.failures:
-            self._back_off(ledger, self.timeout)
-        try:
-            _making.watched(ledger.making, connect)
-        except BaseException as error:
-            ledger.note_error(error)
-            ledger.failures += 1
-            raise
-        ledger.last_error = None
-        ledger.failures = 0
 
     def release(self, record: Record) -> None:
         """Give a record back; one that is more than ``pool_size`` idle ones is closed."""

@@ -76,8 +76,8 @@ class QueuePool(sqlalchemy.pool.QueuePool):
                 record.dbapi_connection = create(record)  # type: ignore[misc]
                 note_end(record.dbapi_connection)
 
-            if id(record) in ledger.in_use:
-                self._pool.open_again(ledger, connect)
+            if id(record) in ledger.in_use:  # it has lost its connection
+                self._pool._connect_again(ledger, connect, self._pool.timeout)
             else:
                 _making.watched(ledger.making, connect)
             return record.dbapi_connection

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
+from forksafe_pool import _upkeep
 from tests.faults.clients import SIZE, Client
 from tests.forksafe_pool.threads import Caller, eventually
 from tests.support.server import Server
@@ -109,7 +109,7 @@ def test_who_has_failed_often_does_not_wait_long(
         slept.clear()
         with monkeypatch.context() as patch:
             patch.setattr(time, "sleep", slept.append)
-            patch.setattr(random, "random", lambda: 1.0)  # the longest there is
+            patch.setattr(_upkeep, "_chance", lambda: 1.0)  # the longest there is
             begun = time.monotonic()
             ask()
             return sum(slept), time.monotonic() - begun

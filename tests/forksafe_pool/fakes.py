@@ -58,7 +58,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        for module in ("_pool", "_lease"):
+        for module in ("_pool", "_lease", "_upkeep"):
             monkeypatch.setattr(f"forksafe_pool.{module}.monotonic", self)
 
     def __call__(self) -> float:

@@ -52,7 +52,7 @@ class SideBySide:
         self.blocks, self.resets = blocks, resets
         self.leases: dict[FakeConnection, Lease[FakeConnection]] = {}
         self.clock = Clock(monkeypatch)
-        monkeypatch.setattr("forksafe_pool._pool._LIFETIME_JITTER", 0.0)
+        monkeypatch.setattr("forksafe_pool._upkeep._LIFETIME_JITTER", 0.0)
         self.max_size = max_size
         self.min_size = min_size
         self.connections = Connections()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from forksafe_pool import Pool, PoolClosed, _pool
+from forksafe_pool import Pool, PoolClosed, _upkeep
 from tests.forksafe_pool.fakes import Clock, Connections, FakeConnection
 from tests.forksafe_pool.threads import LIMIT, wait_in_line
 from tests.support.forks import c_fork, in_child
@@ -19,7 +19,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long each wait was, if the chance was always the most that it can be."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    monkeypatch.setattr(_pool, "_chance", lambda: 1.0)
+    monkeypatch.setattr(_upkeep, "_chance", lambda: 1.0)
     return slept
 
 
@@ -65,7 +65,7 @@ def test_it_is_a_random_part_of_that(
     connections: Connections, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chances: Iterator[float] = itertools.chain([0.1, 0.9], itertools.repeat(0.0))
-    monkeypatch.setattr(_pool, "_chance", lambda: next(chances))
+    monkeypatch.setattr(_upkeep, "_chance", lambda: next(chances))
     pool = Pool(connections, max_lifetime=None)
     fail(pool, connections, 3)
     assert slept == [pytest.approx(0.005), pytest.approx(0.09)]
@@ -120,7 +120,7 @@ def test_children_of_a_c_level_fork_do_not_wait_alike() -> None:
     """Python's own chance is the same in each, until a hook seeds it anew."""
 
     def chances() -> list[float]:
-        return [_pool._chance() for _ in range(3)]
+        return [_upkeep._chance() for _ in range(3)]
 
     assert in_child(chances, c_fork) != in_child(chances, c_fork)
 

@@ -11,7 +11,7 @@ import redis
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from forksafe_pool import _pool
+from forksafe_pool import _upkeep
 from forksafe_redis import BlockingConnectionPool, ConnectionPool
 from tests.support.locks import can_be_taken
 
@@ -35,7 +35,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long each wait was, if the chance was always the most that it can be."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    monkeypatch.setattr(_pool, "_chance", lambda: 1.0)
+    monkeypatch.setattr(_upkeep, "_chance", lambda: 1.0)
     return slept
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import random
 import threading
 import time
 import weakref
@@ -16,6 +15,7 @@ import sqlalchemy.pool
 from sqlalchemy import Engine, create_engine, event, exc, text
 
 import forksafe_pool
+from forksafe_pool import _upkeep
 from forksafe_sqlalchemy import QueuePool
 from tests.forksafe_pool.threads import Caller, eventually
 from tests.support.quiet import LIMIT
@@ -138,7 +138,7 @@ def test_who_connects_again_after_failures_waits_a_little(
     """Whether the pool makes a record, or has one whose connection was lost."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    monkeypatch.setattr(random, "random", lambda: 1.0)
+    monkeypatch.setattr(_upkeep, "_chance", lambda: 1.0)
     refused = False
 
     def connect() -> Any:
