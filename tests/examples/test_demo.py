@@ -15,6 +15,7 @@ import pytest
 from examples.demo import report
 from examples.demo.run import Result
 from tests.examples.demos import Demo, demo
+from tests.support.programs import run_program
 
 # The demo itself, Valkey, gunicorn's master and two workers.
 PROCESSES = 5
@@ -108,6 +109,33 @@ def test_wrong_options_are_refused(arguments: list[str]) -> None:
     with demo(*arguments) as running:
         assert running.wait() == 2
         assert "must be a whole number" in running.err
+
+
+@pytest.mark.parametrize("backend", ["shared", "forksafe"])
+def test_the_app_answers_what_redis_has(backend: str, redis_url: str) -> None:
+    """What a visitor brought, handed back unseen by Redis, would always be right."""
+    source = """
+import os, sys
+os.environ["REDIS_URL"], os.environ["DEMO_BACKEND"] = sys.argv[1:]
+from examples.demo import app
+client = app.app.test_client()
+assert client.get("/visit/mine").text == "mine"
+
+class Confused:
+    def __init__(self, client):
+        self._client = client
+    def set(self, name, value, **options):
+        self._client.set(name, "another's", **options)
+    def get(self, name):
+        return self._client.get(name)
+
+with app.app.app_context():
+    confused = Confused(app.get_redis())
+    assert confused.get("mine") == b"mine"
+app.get_redis = lambda: confused
+assert client.get("/visit/mine").text == "another's"
+"""
+    run_program(source, redis_url, backend)
 
 
 GOOD = Result(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from forksafe_gunicorn import _hooks
 from tests.support.gunicorn import Gunicorn
 from tests.support.programs import ROOT
 
@@ -48,6 +51,13 @@ def test_flask_app(tmp_path: Path, redis_url: str) -> None:
         assert all(owned.values())
         assert len(set().union(*owned.values())) == sum(map(len, owned.values()))
         assert "Traceback" not in server.log
+
+
+def test_gunicorn_s_configuration_installs_the_hooks() -> None:
+    """Without them the app is as safe: its pools would only not be filled and closed."""
+    conf = runpy.run_path(str(EXAMPLES / "gunicorn.conf.py"))
+    for ours in (_hooks.post_fork, _hooks.post_worker_init, _hooks.worker_exit, _hooks.child_exit):
+        assert inspect.unwrap(conf[ours.__name__]) is ours
 
 
 def test_redis_client(redis_url: str) -> None:
