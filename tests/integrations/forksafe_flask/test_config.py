@@ -395,7 +395,7 @@ def test_values_that_redis_py_takes(make_app: MakeApp, redis_url: str) -> None:
         "retry": Retry(NoBackoff(), 1),
         "retry_on_error": (redis.ConnectionError, redis.TimeoutError),
         "redis_connect_func": lambda conn: conn.on_connect(),
-        "credential_provider": redis.UsernamePasswordCredentialProvider(password=""),
+        "credential_provider": redis.UsernamePasswordCredentialProvider("default", "any"),
         "connection_class": redis.Connection,
     }
     pool = redis_pool(make_app(FORKSAFE_POOLS={"default": spec}))
