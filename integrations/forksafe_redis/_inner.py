@@ -65,17 +65,9 @@ class Connections(Pool[Any]):
                 owner._note_close()
             conn.disconnect()
 
-        kind = owner.connection_class
-        is_redis = isinstance(kind, type) and issubclass(kind, AbstractConnection)
         self._owner = reference
         self._made = made
-        super().__init__(
-            connect,
-            check=is_alive,
-            close=close,
-            fileno=_connection.find_descriptor if is_redis else None,
-            **options,
-        )
+        super().__init__(connect, check=is_alive, close=close, **options)
 
     def _sever_inherited(self, ledger: Ledger[Any]) -> None:
         # What the parent counted, and a child that starts from zero must count off: outside the
@@ -117,6 +109,12 @@ class Connections(Pool[Any]):
                 function(place.conn)
             finally:
                 ledger.put_back(place)
+
+    def resize(self, max_size: int) -> None:
+        self.max_size = max_size
+        ledger = self._checkpid()
+        ledger.max_size = max_size
+        ledger.serve()
 
     def fill(self) -> None:
         owner = self._owner()

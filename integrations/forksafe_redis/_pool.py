@@ -87,11 +87,10 @@ class ConnectionPool(redis.ConnectionPool):
 
     def reset(self) -> None:
         """Forget every connection: those in use are not ours any more when they come back."""
-        size = _options.count("max_connections", self.max_connections, at_least=1)
-        _options.not_larger("min_size", self._options["min_size"], "max_connections", size)
-        if not callable(self.connection_class):
-            raise TypeError(
-                f"connection_class must be a class of connections, not {self.connection_class!r}"
+        self._check_size(self.max_connections)
+        if self._dispatcher is not None and not hasattr(self._dispatcher, "dispatch"):
+            raise AttributeError(
+                f"event_dispatcher must have a method dispatch, which {self._dispatcher!r} has not"
             )
         # Nobody asks for __dict__ here: CPython 3.11 finds attributes later in an object whose
         # __dict__ was asked for.
@@ -101,16 +100,52 @@ class ConnectionPool(redis.ConnectionPool):
         #: Every connection that was made here and is still there, reset or not, by id(); weakly:
         #: whoever has one may just drop it.
         self._made: dict[int, weakref.ref[Any]] = getattr(self, "_made", {})
-        self._made_by = _connection.counting(self.connection_class)
-        # The class of which nearly every connection is: what needs no second look.
-        is_usual = _connection.counts(self._made_by) and not self._dispatcher
-        self._counting = self._made_by if is_usual else None
+        self._note_class(self.connection_class)
         self._pool = Connections(
             self, self._made, max_size=self.max_connections, timeout=self._wait, **self._options
         )
         self._entered: Ledger[Any] = self._pool._ledger
         self._in_maintenance = self._in_maintenance  # found sooner here than in the class
         self.pid = os.getpid()
+
+    def _note_class(self, connection_class: Any) -> None:
+        if not callable(connection_class):
+            raise TypeError(
+                f"connection_class must be a class of connections, not {connection_class!r}"
+            )
+        self._made_by = _connection.counting(connection_class)
+        # The class of which nearly every connection is: what needs no second look.
+        is_usual = _connection.counts(self._made_by) and not self._dispatcher
+        self._counting = self._made_by if is_usual else None
+
+    def _check_size(self, size: Any) -> None:
+        _options.count("max_connections", size, at_least=1)
+        _options.not_larger("min_size", self._options["min_size"], "max_connections", size)
+
+    # redis-py's users may write these two later.
+
+    @property
+    def connection_class(self) -> Any:
+        """Of what class new connections are."""
+        return self._connection_class
+
+    @connection_class.setter
+    def connection_class(self, value: Any) -> None:
+        if hasattr(self, "_pool"):  # else reset() does it, in the constructor
+            self._note_class(value)
+        self._connection_class = value
+
+    @property
+    def max_connections(self) -> int:
+        """How many there may be; if it is made less, those that there are stay."""
+        return self._max_connections
+
+    @max_connections.setter
+    def max_connections(self, value: int) -> None:
+        if hasattr(self, "_pool"):
+            self._check_size(value)
+            self._pool.resize(value)
+        self._max_connections = value
 
     @property
     def _wait(self) -> float | None:
@@ -458,6 +493,10 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
     """
 
     _timeout: float | None
+
+    def reset(self) -> None:
+        _options.function("queue_class", self.queue_class, "max_connections")
+        super().reset()
 
     @property
     def timeout(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import redis.sentinel
@@ -23,12 +24,20 @@ class SentinelConnectionPool(ConnectionPool, redis.sentinel.SentinelConnectionPo
             raise TypeError(
                 f"sentinel_manager must be a redis.sentinel.Sentinel, not {sentinel_manager!r}"
             )
+        if inspect.iscoroutinefunction(sentinel_manager.discover_master):
+            raise TypeError(
+                "sentinel_manager must be a redis.sentinel.Sentinel, not one of redis.asyncio: "
+                f"{sentinel_manager!r}"
+            )
         super().__init__(service_name, sentinel_manager, **kwargs)
 
     def reset(self) -> None:
         super().reset()
-        self._counting = None  # each connection is looked at: its master may have been replaced
         self.proxy.reset()
+
+    def _note_class(self, connection_class: Any) -> None:
+        super()._note_class(connection_class)
+        self._counting = None  # each connection is looked at: its master may have been replaced
 
     def _take_back(self, connection: Any) -> bool:
         if self.owns_connection(connection):

@@ -129,3 +129,8 @@ def open_descriptors() -> set[int]:
             os.fstat(descriptor)
             found.add(descriptor)
     return found
+
+
+def inode(connection: Any) -> str:
+    """Of the socket of a redis connection, as `open_sockets` tells it."""
+    return os.readlink(f"/proc/self/fd/{connection._sock.fileno()}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio.sentinel
 import redis.sentinel
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -56,6 +57,21 @@ def test_a_class_of_connections(kind: Any, connection_class: object) -> None:
         kind(connection_class=connection_class)
 
 
+@pytest.mark.parametrize("queue_class", [None, 7, "LifoQueue", lambda: None])
+def test_a_class_of_queues(queue_class: Any) -> None:
+    with pytest.raises(TypeError):
+        redis.BlockingConnectionPool(queue_class=queue_class)
+    with pytest.raises(TypeError, match=r"^queue_class "):
+        BlockingConnectionPool(queue_class=queue_class)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_dispatcher(kind: Any) -> None:
+    """redis-py's own raises it when a connection comes back."""
+    with pytest.raises(AttributeError, match=r"^event_dispatcher must have a method dispatch"):
+        kind(event_dispatcher=7)
+
+
 @pytest.mark.parametrize("kind", OURS)
 @pytest.mark.parametrize("url", [None, b"redis://localhost", ("redis://localhost",)])
 def test_a_url_that_is_no_text(kind: Any, url: object) -> None:
@@ -65,7 +81,11 @@ def test_a_url_that_is_no_text(kind: Any, url: object) -> None:
 
 @pytest.mark.parametrize(
     ("service", "manager", "argument"),
-    [(None, redis.sentinel.Sentinel([]), "service_name"), ("themaster", None, "sentinel_manager")],
+    [
+        (None, redis.sentinel.Sentinel([]), "service_name"),
+        ("themaster", None, "sentinel_manager"),
+        ("themaster", redis.asyncio.sentinel.Sentinel([]), "sentinel_manager"),
+    ],
 )
 def test_a_sentinel(service: Any, manager: Any, argument: str) -> None:
     with pytest.raises(TypeError, match=f"^{argument} must be "):
@@ -77,6 +97,19 @@ def test_a_sentinel(service: Any, manager: Any, argument: str) -> None:
 def test_max_connections(kind: Any, max_connections: object) -> None:
     with pytest.raises((TypeError, ValueError), match="max_connections"):
         kind(max_connections=max_connections)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_what_is_written_later(kind: Any) -> None:
+    pool = kind(max_connections=5, min_size=2)
+    with pytest.raises(ValueError, match=r"^max_connections must be at least 1, not 0"):
+        pool.max_connections = 0
+    with pytest.raises(ValueError, match=r"^min_size must not be larger than max_connections"):
+        pool.max_connections = 1
+    with pytest.raises(TypeError, match=r"^connection_class must be a class of connections"):
+        pool.connection_class = None
+    assert pool.max_connections == pool.stats().max_size == 5
+    assert pool.connection_class is redis.Connection
 
 
 def outcome(kind: Any, url: str) -> object:

@@ -17,14 +17,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, WatchError
 
 from forksafe_redis import BlockingConnectionPool, ConnectionPool
-from tests.support.forks import Child, in_child, open_sockets, os_fork
+from tests.support.forks import Child, in_child, inode, open_sockets, os_fork
 
 LIMIT = 10.0
 Fork = Callable[[], int]
-
-
-def inode(connection: Any) -> str:
-    return os.readlink(f"/proc/self/fd/{connection._sock.fileno()}")
 
 
 def client_id(connection: Any) -> int:
