@@ -163,6 +163,7 @@ class PsycopgPool(Pool):
         self.pool: Any = psycopg_pool.ConnectionPool(
             driver.address, min_size=1, max_size=SIZE, timeout=PATIENCE, open=True
         )
+        self.pool.wait()  # who asks before has it make more than are needed
 
     def acquire(self) -> Any:
         return self.pool.getconn()
