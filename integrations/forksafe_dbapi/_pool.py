@@ -19,6 +19,8 @@ logger = logging.getLogger("forksafe_dbapi")
 class Connection(Protocol):
     """What the pool uses of a DB-API connection, beside what shows its socket."""
 
+    def cursor(self) -> Any: ...
+
     def rollback(self) -> object: ...
 
     def close(self) -> object: ...
@@ -36,6 +38,15 @@ class DbapiDriver(Driver[C]):
         super().__init__(*callbacks)
         #: By id(), those whose block was ended by an exception.
         self._doubtful: set[int] = set()
+
+    def refuse(self, conn: Any, roster: dict[int, C]) -> PoolError | None:
+        error = super().refuse(conn, roster)
+        if error is None and not callable(getattr(conn, "cursor", None)):
+            return PoolError(
+                f"connect of {self.pool_name} returned {conn!r}, not a DB-API connection: it has "
+                "no cursor()"
+            )
+        return error
 
     def is_alive(self, conn: C) -> bool:
         return super().is_alive(conn) and (self._check is None or _rolls_back(conn))

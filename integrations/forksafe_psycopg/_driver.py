@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import Connection, OperationalError, ProgrammingError
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from forksafe_pool import pools
+from forksafe_pool import PoolError, pools
 from forksafe_pool._driver import Driver
 from forksafe_pool._process import Sentinel
 from forksafe_pool._sever import DeadEnd, is_readable, sever
@@ -54,7 +54,7 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
         return ask
 
     for name in ("wait", "close", "cancel", "cancel_safe"):
-        method = getattr(type(conn), name, None)
+        method = getattr(conn.__class__, name, None)
         if method is not None:  # cancel_safe is there since psycopg 3.2
             setattr(conn, name, asking(name, method))
 
@@ -77,6 +77,14 @@ class PsycopgDriver(Driver[Connection[Any]]):
         check = _answers if check is None else check
         fileno = _descriptor if fileno is None else fileno
         super().__init__(pool_name, connect, check, configure, reset, close, fileno)
+
+    def refuse(self, conn: Any, roster: dict[int, Connection[Any]]) -> PoolError | None:
+        error = super().refuse(conn, roster)
+        if error is None and not hasattr(conn, "pgconn"):
+            return PoolError(
+                f"connect of {self.pool_name} returned {conn!r}, not a connection of psycopg's"
+            )
+        return error
 
     def configure(self, conn: Connection[Any]) -> None:
         super().configure(conn)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from psycopg import Connection, ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Conninfo
+from psycopg import Connection
 
 import forksafe_pool
 from forksafe_pool import _options
 from forksafe_pool._process import sentinel
+from forksafe_psycopg import _arguments
 from forksafe_psycopg._driver import PsycopgDriver, ask_first
 from forksafe_psycopg._lease import Transaction
 
@@ -74,36 +72,14 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
         for name in arguments:
             _options.text("a name in kwargs", name)
         # A class of one's own may take what psycopg's does not.
-        _understand(conninfo, arguments if connection_class is Connection else {})
+        _arguments.check(conninfo, arguments if connection_class is Connection else {})
 
         def connect() -> Connection[Any]:
             alive = sentinel()  # before: a signal's handler may fork inside
             conn = connection_class.connect(conninfo, **arguments)
-            conn._pool = _POOLED
-            ask_first(conn, alive)
+            if hasattr(conn, "pgconn"):  # whatever a class of one's own has returned
+                conn._pool = _POOLED
+                ask_first(conn, alive)
             return conn
 
         super().__init__(connect, **options)
-
-
-# What psycopg's connect takes beside the parameters of libpq.
-_ARGUMENTS = {
-    name
-    for name, parameter in inspect.signature(Connection.connect).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY
-}
-
-
-def _understand(conninfo: str, kwargs: dict[str, Any]) -> None:
-    if "\0" in conninfo:
-        raise ValueError("conninfo cannot be understood: there is a zero byte in it")
-    try:
-        conninfo_to_dict(conninfo)
-    except (ProgrammingError, UnicodeError) as error:
-        # libpq's message shows the spot; the whole may hold a password.
-        raise ValueError(f"conninfo cannot be understood: {str(error).strip()}") from None
-    libpq = {info.keyword.decode() for info in Conninfo.get_defaults()}
-    for name in kwargs:
-        if name not in _ARGUMENTS | libpq:
-            hint = _options.did_you_mean(name, _ARGUMENTS | libpq)
-            raise ValueError(f'kwargs["{name}"]: unknown argument of psycopg.connect{hint}')

@@ -54,6 +54,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         _options.count("pool_size", pool_size)
         if pool_size:  # without one the overflow has no meaning, as in SQLAlchemy
             _options.count("max_overflow", max_overflow, at_least=-1)
+        _check_recycle(kw.get("recycle", -1))
         super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, **kw)  # type: ignore[arg-type]
         self._pool = Records(
             lambda: Record(self),
@@ -67,6 +68,8 @@ class QueuePool(sqlalchemy.pool.QueuePool):
 
     def _should_wrap_creator(self, creator: Any) -> Callable[[ConnectionPoolEntry], Any]:
         create = super()._should_wrap_creator(creator)
+        # SQLAlchemy gives a record to what takes one argument, and to the rest nothing.
+        _options.function("creator", creator, *(["record"] if create is creator else []))
 
         def create_watched(record: ConnectionPoolEntry) -> Any:
             ledger = self._pool._checkpid()
@@ -130,3 +133,15 @@ class QueuePool(sqlalchemy.pool.QueuePool):
     @_overflow.setter
     def _overflow(self, value: int) -> None:
         """SQLAlchemy's own constructor sets it."""
+
+
+def _check_recycle(recycle: Any) -> None:
+    """SQLAlchemy asks whether it is more than -1, and what has been open for longer."""
+    try:
+        is_number = bool(recycle > -1 or recycle <= -1)  # not NaN
+    except TypeError:
+        raise TypeError(
+            f"recycle must be a number of seconds, or -1 for never, not {recycle!r}"
+        ) from None
+    if not is_number:
+        raise ValueError(f"recycle must be a number of seconds, or -1 for never, not {recycle!r}")

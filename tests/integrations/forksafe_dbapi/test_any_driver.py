@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from forksafe_dbapi import Pool
 from forksafe_pool import Pool as AnyPool
+from forksafe_pool import PoolError
 from tests.support.quiet import in_quiet_child
 
 Fork = Callable[[], int]
@@ -25,6 +28,9 @@ class Connection:
         self.error: BaseException | None = None
         self.rollbacks = 0
         self.closed = False
+
+    def cursor(self) -> Any:
+        raise NotImplementedError
 
     def rollback(self) -> None:
         if self.error is not None:
@@ -86,7 +92,7 @@ def test_a_block_that_raises_on_a_connection_out_of_step(error: Exception | None
 
 def release_in_finally(pool: AnyPool[Any], error: BaseException) -> Any:
     conn = pool.acquire()
-    with suppress(type(error)):
+    with contextlib.suppress(type(error)):
         try:
             raise error
         finally:
@@ -109,7 +115,7 @@ def end_a_stack(pool: AnyPool[Any], error: BaseException) -> Any:
     def fail() -> None:
         raise error
 
-    with suppress(type(error)), ExitStack() as stack:
+    with contextlib.suppress(type(error)), contextlib.ExitStack() as stack:
         conn = stack.enter_context(pool.connection())
         stack.callback(fail)
     return conn
@@ -216,6 +222,38 @@ def test_the_refusal_of_reset_spares_the_second_rollback() -> None:
         conn = pool.acquire()
         pool.release(conn)
         assert conn.rollbacks == 1
+
+
+class HasNoCursor:
+    cursor = "server side"
+
+    def __repr__(self) -> str:
+        return "<what has no cursor>"
+
+
+@pytest.mark.parametrize(
+    ("connect", "message"),
+    [
+        (socket.socket, "shop returned <socket.*>, not a DB-API connection: it has no cursor"),
+        (lambda: sqlite3.connect(":memory:").cursor(), "shop returned <sqlite3.Cursor .*>, not"),
+        (HasNoCursor, "shop returned <what has no cursor>, not"),
+        (lambda: None, "shop returned None, not a connection"),
+    ],
+)
+def test_what_is_no_connection_is_refused(connect: Callable[[], Any], message: str) -> None:
+    with contextlib.ExitStack() as stack:
+
+        def remember() -> Any:
+            made = connect()
+            if hasattr(made, "close"):
+                stack.callback(made.close)
+            return made
+
+        pool = Pool(remember, max_size=1, timeout=0, name="shop")
+        for _ in range(2):
+            with pytest.raises(PoolError, match=message):
+                pool.acquire()
+        assert pool.stats().total == 0
 
 
 def test_options_are_the_pool_s() -> None:

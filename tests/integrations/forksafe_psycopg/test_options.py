@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, dict_row
 
 import forksafe_pool
 from forksafe_psycopg import Pool
@@ -35,6 +39,38 @@ from tests.support.sql import ask, new_session
         ({"connection_class": "Connection"}, TypeError, "connection_class must .*'Connection'"),
         ({"connection_class": None}, TypeError, "connection_class must be .* None"),
         ({"connection_class": psycopg.connect}, TypeError, "connection_class must be .*connect"),
+        ({"kwargs": {"row_factory": 5}}, TypeError, 'kwargs."row_factory".* function, not 5'),
+        ({"kwargs": {"row_factory": "dict"}}, TypeError, "\"row_factory\".* function, not 'dict'"),
+        (
+            {"kwargs": {"row_factory": lambda: 0}},
+            TypeError,
+            r'"row_factory".*called as .*\(cursor\)',
+        ),
+        ({"kwargs": {"cursor_factory": "x"}}, TypeError, "\"cursor_factory\".* cursors, not 'x'"),
+        ({"kwargs": {"cursor_factory": psycopg.AsyncCursor}}, TypeError, '"cursor_fac.*not async'),
+        ({"kwargs": {"prepare_threshold": "x"}}, TypeError, "\"prepare_threshold\".* not 'x'"),
+        (
+            {"kwargs": {"prepare_threshold": -1}},
+            ValueError,
+            '"prepare_threshold".* at least 0, not -1',
+        ),
+        ({"kwargs": {"context": 5}}, TypeError, '"context".* adapters, .* not 5'),
+        ({"kwargs": {"autocommit": "off"}}, TypeError, "\"autocommit\".* True or False, not 'off'"),
+        ({"kwargs": {"port": "x"}}, ValueError, "kwargs.\"port\".* 1 to 65535, not 'x'"),
+        ({"kwargs": {"port": -1}}, ValueError, 'kwargs."port".* 1 to 65535, not -1'),
+        ({"conninfo": "host=a,b port=1,2x"}, ValueError, "port in conninfo .*, not '1,2x'"),
+        ({"conninfo": "postgresql://h:65536/d"}, ValueError, "port in conninfo .*, not '65536'"),
+        (
+            {"conninfo": "sslmode=requir"},
+            ValueError,
+            "sslmode in .*'requir', did you mean \"require\"",
+        ),
+        ({"kwargs": {"sslmode": "maybe"}}, ValueError, "\"sslmode\".* disable, .*, not 'maybe'"),
+        ({"kwargs": {"connect_timeout": "soon"}}, ValueError, "\"connect_timeout\".*, not 'soon'"),
+        ({"kwargs": {"connect_timeout": math.nan}}, ValueError, '"connect_timeout".*, not nan'),
+        ({"kwargs": {"connect_timeout": []}}, ValueError, r'"connect_timeout".*, not \[\]'),
+        ({"kwargs": {"connect_timeout": math.inf}}, ValueError, '"connect_timeout".*, not inf'),
+        ({"conninfo": "connect_timeout=x"}, ValueError, "connect_timeout in conninfo .*, not 'x'"),
         ({"max_size": 0}, ValueError, "max_size must be at least 1, not 0"),
         ({"check": "SELECT 1"}, TypeError, "check must be a function, not 'SELECT 1'"),
         ({"fileno": 0}, TypeError, "fileno must be a function, not 0"),
@@ -48,11 +84,42 @@ def test_bad_ones_are_refused_at_once(
         Pool(**arguments)
 
 
-def test_a_password_does_not_show_in_the_error() -> None:
+@pytest.mark.parametrize(
+    "conninfo", ["password=secret dbname", "password=secret port=x", "postgresql://u:secret@h:x/d"]
+)
+def test_a_password_does_not_show_in_the_error(conninfo: str) -> None:
     with pytest.raises(ValueError, match="conninfo") as caught:
-        Pool("password=secret dbname")
-    assert "secret" not in str(caught.value)
-    assert caught.value.__suppress_context__
+        Pool(conninfo)
+    assert "secret" not in "".join(traceback.format_exception(caught.value, limit=0))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"conninfo": "host=a,b,c port=1,,65535 sslmode=verify-full connect_timeout=0"},
+        {"conninfo": "postgresql://h:5432/d?sslmode=require&connect_timeout=2"},
+        {"conninfo": "service=shop"},
+        {"kwargs": dict.fromkeys(["port", "sslmode", "connect_timeout", "host", "password"])},
+        {
+            "kwargs": dict.fromkeys(
+                ["row_factory", "cursor_factory", "prepare_threshold", "context"]
+            )
+        },
+        {"kwargs": {"port": 5432, "connect_timeout": 1.5, "autocommit": 1}},
+        {"kwargs": {"row_factory": class_row(dict), "cursor_factory": psycopg.ClientCursor}},
+        {"kwargs": {"cursor_factory": functools.partial(psycopg.Cursor)}},
+        {"kwargs": {"context": psycopg, "prepare_threshold": 0}},
+    ],
+)
+def test_good_ones_are_not_refused(arguments: dict[str, Any]) -> None:
+    assert Pool(**arguments).stats().opened == 0
+
+
+def test_a_class_of_one_s_own_may_take_anything() -> None:
+    class Mine(psycopg.Connection[Any]):
+        pass
+
+    Pool(kwargs={"shop": 1, "port": "the usual"}, connection_class=Mine)
 
 
 def test_nothing_is_connected_before_the_first_use() -> None:
@@ -101,6 +168,40 @@ def test_connection_class(dsn: str) -> None:
         with Pool(dsn, connection_class=connection_class) as pool, pool.connection() as conn:
             assert type(conn) is Mine
             assert ask(conn, "SELECT 1") == 1
+
+
+class Returns:
+    """A connection_class's ``connect``."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.value
+
+
+async def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: None, "connect of shop returned None"),
+        (nothing, "connect of shop is async"),
+        (object, "connect of shop returned <object .*>, not a connection of psycopg's"),
+    ],
+)
+def test_a_connect_of_one_s_own_that_returns_no_connection(
+    make: Callable[[], Any], message: str
+) -> None:
+    class Mine(psycopg.Connection[Any]):
+        connect = Returns(make())
+
+    pool = Pool(connection_class=Mine, max_size=1, timeout=0, name="shop")
+    with pytest.raises(forksafe_pool.PoolError, match=message):
+        pool.acquire()
+    assert pool.stats().total == 0
 
 
 def test_fill(dsn: str) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
 from typing import Any
 
 import pytest
+import sqlalchemy.pool
 from sqlalchemy import create_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from forksafe_sqlalchemy import QueuePool
 
@@ -32,3 +39,77 @@ def test_an_option(name: str, value: object, error: type[Exception]) -> None:
 def test_an_option_of_an_engine() -> None:
     with pytest.raises(ValueError, match=r"^pool_size must be at least 0, not -5"):
         create_engine("sqlite://", poolclass=QueuePool, pool_size=-5)
+
+
+async def connect() -> None:
+    pass
+
+
+def without() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:")
+
+
+def with_a_record(record: ConnectionPoolEntry) -> sqlite3.Connection:
+    assert record.dbapi_connection is None
+    return without()
+
+
+def maybe_with(connection_record: ConnectionPoolEntry | None = None) -> sqlite3.Connection:
+    assert connection_record is not None
+    return without()
+
+
+@pytest.mark.parametrize(
+    ("creator", "message"),
+    [
+        (None, "creator must be a function, not None"),
+        ("sqlite://", "creator must be a function, not 'sqlite://'"),
+        (connect, "creator must be a function that is .* not async"),
+        (lambda one, other: None, r"creator is called as creator\(\), which .* does not take"),
+        (lambda one, *, other: None, r"creator is called as creator\(record\), which .* does not"),
+        (functools.partial(with_a_record), r"creator is called as creator\(\), which .* does not"),
+    ],
+)
+def test_a_creator_that_cannot_be_called(creator: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=f"^{message}"):
+        QueuePool(creator)
+
+
+@pytest.mark.parametrize(
+    "creator",
+    [
+        without,
+        with_a_record,
+        maybe_with,
+        lambda database=":memory:", timeout=0: sqlite3.connect(database, timeout),
+        lambda *args, **kwargs: without(),
+        functools.partial(sqlite3.connect, ":memory:"),
+    ],
+)
+@pytest.mark.parametrize("pool_class", [QueuePool, sqlalchemy.pool.QueuePool])
+def test_creators_that_sqlalchemy_takes(pool_class: type[QueuePool], creator: Any) -> None:
+    pool = pool_class(creator)
+    with closing(pool.connect()) as connection:
+        assert connection.cursor().execute("SELECT 42").fetchone() == (42,)
+    pool.dispose()
+
+
+@pytest.mark.parametrize(
+    ("recycle", "error"),
+    [("x", TypeError), (None, TypeError), ([], TypeError), (float("nan"), ValueError)],
+)
+def test_a_recycle_that_is_no_time(recycle: Any, error: type[Exception]) -> None:
+    message = (
+        rf"^recycle must be a number of seconds, or -1 for never, not {re.escape(repr(recycle))}"
+    )
+    with pytest.raises(error, match=message):
+        create_engine("sqlite://", poolclass=QueuePool, pool_recycle=recycle)
+
+
+@pytest.mark.parametrize("recycle", [-1, 0, 5, 0.5, -7, True, Decimal("2.5"), float("inf")])
+@pytest.mark.parametrize("pool_class", [QueuePool, sqlalchemy.pool.QueuePool])
+def test_a_recycle_that_sqlalchemy_takes(pool_class: type[QueuePool], recycle: Any) -> None:
+    pool = pool_class(without, recycle=recycle)
+    for _ in range(2):
+        pool.connect().close()
+    pool.dispose()
