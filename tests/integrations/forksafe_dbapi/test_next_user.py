@@ -10,6 +10,7 @@ import pymysql
 import pytest
 
 from forksafe_dbapi import Pool
+from forksafe_pool import PoolError
 from tests.integrations.forksafe_dbapi.conftest import Database
 from tests.support.sql import (
     LIMIT,
@@ -139,6 +140,19 @@ def test_a_release_in_finally_in_mid_reply(database: Database, error: type[BaseE
         for answer in range(3):
             with pool.connection() as conn:
                 assert ask(conn, f"SELECT {answer}") == answer
+
+
+def test_a_connect_that_returns_a_closed_connection(database: Database) -> None:
+    def connect() -> Any:
+        conn = database.connect()
+        conn.close()
+        return conn
+
+    pool = Pool(connect, max_size=1, timeout=0, name="shop")
+    for _ in range(2):
+        with pytest.raises(PoolError, match="connect of shop returned a closed connection: <"):
+            pool.acquire()
+    assert pool.stats().total == 0
 
 
 def test_a_connection_that_the_user_has_closed(pool: Pool[Any]) -> None:
