@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import weakref
-from queue import LifoQueue
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -478,53 +477,6 @@ class ConnectionPool(redis.ConnectionPool):
         """This process's numbers, now."""
         self._checkpid()
         return self._pool.stats()
-
-
-class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # type: ignore[override]
-    """redis-py's ``BlockingConnectionPool``, safe under fork and fair.
-
-    Takes what redis-py's takes: ``timeout`` is how many seconds `get_connection` waits for a
-    connection (None: for ever), who waits longest is served first, and who waits in vain gets
-    redis-py's ``ConnectionError``. ``queue_class`` is accepted and not used. After a failed
-    connect the next attempt waits a little first, as in `forksafe_pool.Pool`.
-
-    Parameters, besides redis-py's: those of `ConnectionPool`, and
-        max_waiting: how many callers may wait at a time; one more gets ``ConnectionError``.
-    """
-
-    _timeout: float | None
-
-    def reset(self) -> None:
-        _options.function("queue_class", self.queue_class, "max_connections")
-        super().reset()
-
-    @property
-    def timeout(self) -> float | None:
-        return self._timeout
-
-    @timeout.setter
-    def timeout(self, value: float | None) -> None:
-        self._timeout = value
-        if hasattr(self, "_pool"):
-            self._pool.timeout = value
-
-    @property
-    def pool(self) -> Any:
-        """A picture of the queue that redis-py's class keeps; None for what is not made yet."""
-        available = self._available_connections
-        queue = LifoQueue[Any](self.max_connections)
-        queue.queue = [None] * (self.max_connections - self._created_connections) + available
-        return queue
-
-    @property
-    def _wait(self) -> float | None:
-        return self.timeout
-
-    def _acquire_late(self, error: PoolError) -> Any:
-        raise RedisConnectionError(f"No connection available: {error}") from error
-
-    def _note_wait(self, seconds: float) -> None:
-        _metrics.waited(self, seconds)
 
 
 def _lock_of(ledger: Ledger[Any]) -> threading.RLock:
