@@ -245,8 +245,9 @@ def test_what_is_no_connection_is_refused(connect: Callable[[], Any], message: s
 
         def remember() -> Any:
             made = connect()
-            if hasattr(made, "close"):
-                stack.callback(made.close)
+            for opened in (made, getattr(made, "connection", None)):  # a cursor's
+                if hasattr(opened, "close"):
+                    stack.callback(opened.close)
             return made
 
         pool = Pool(remember, max_size=1, timeout=0, name="shop")
