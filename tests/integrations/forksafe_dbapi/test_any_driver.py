@@ -245,9 +245,10 @@ def test_what_is_no_connection_is_refused(connect: Callable[[], Any], message: s
 
         def remember() -> Any:
             made = connect()
-            for opened in (made, getattr(made, "connection", None)):  # a cursor's
-                if hasattr(opened, "close"):
-                    stack.callback(opened.close)
+            if isinstance(made, sqlite3.Cursor):
+                stack.callback(made.connection.close)
+            if hasattr(made, "close"):
+                stack.callback(made.close)
             return made
 
         pool = Pool(remember, max_size=1, timeout=0, name="shop")
