@@ -81,7 +81,7 @@ def test_a_creator_that_cannot_be_called(creator: Any, message: str) -> None:
         without,
         with_a_record,
         maybe_with,
-        lambda database=":memory:", timeout=0: sqlite3.connect(database, timeout),
+        lambda database=":memory:", timeout=0: sqlite3.connect(database, timeout=timeout),
         lambda *args, **kwargs: without(),
         functools.partial(sqlite3.connect, ":memory:"),
     ],
