@@ -17,7 +17,7 @@ test: $(VENV)/.yardsticks
 	PYTHONPATH=$(CURDIR)/$(VENV)/redis-$(OLDEST_REDIS) \
 		$(BIN)/python -m pytest -n auto tests/integrations/forksafe_redis tests/forks
 
-# Every driver, every way to fork, every misdeed, ours beside its peers: docs/torture.md. 20 minutes.
+# Every driver, every way to fork, every misdeed, ours beside its peers: docs/torture.md. 30 minutes.
 torture: $(VENV)/.installed
 	$(BIN)/python -m tests.torture $(ARGS)
 
