@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -366,3 +366,21 @@ def test_an_exit_passes() -> None:
         return "stayed"
 
     assert in_child(child) == "left"
+
+
+def test_what_is_no_exception_goes_no_further() -> None:
+    """As gevent.Timeout."""
+
+    class Late(BaseException):
+        pass
+
+    def end() -> NoReturn:
+        raise Late
+
+    def child() -> int:
+        find_pools_with(end)
+        worker = Worker()
+        call_all(worker)
+        return len(worker.log.lines)
+
+    assert in_child(child) > 0
