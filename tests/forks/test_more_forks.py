@@ -233,10 +233,11 @@ def test_a_thread_that_forks(server: Server, fork: Fork) -> None:
 
 # The child has no other thread than the one that forked: it ends when that one does.
 FALLS_OUT = r"""
-import ctypes, os, signal, socket, sys, threading
+import os, signal, socket, sys, threading
 from forksafe_pool import Pool
+from tests.support.forks import c_fork
 
-fork = {"os.fork": os.fork, "C fork": ctypes.PyDLL(None).fork}[sys.argv[1]]
+fork = {"os.fork": os.fork, "C fork": c_fork}[sys.argv[1]]
 signal.alarm(30)
 
 

@@ -10,13 +10,16 @@ import contextlib
 import ctypes
 import os
 import pickle
+import re
 import select
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 LIMIT = 20.0
@@ -41,11 +44,35 @@ def nobody_asking_for_the_gil() -> Iterator[None]:
     thread for ever, whatever the pool: that is CPython's own."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1000.0)
-    time.sleep(0.001)  # those who have asked get it
+    deadline = time.monotonic() + LIMIT
+    while not others_stay_asleep():
+        assert time.monotonic() < deadline, "another thread works on while this one forks"
     try:
         yield
     finally:
         sys.setswitchinterval(interval)
+
+
+def others_stay_asleep() -> bool:
+    """Whether no other thread wakes when it can have the GIL.
+
+    One that has asked for it sleeps too, as long as we hold it.
+    """
+    before = _other_threads()
+    time.sleep(0.001)  # without the GIL
+    return before == _other_threads() and all("(sleeping)" in told for told in before.values())
+
+
+def _other_threads() -> dict[str, str]:
+    """What Linux tells of each: its state, and how often it has gone to sleep or lost its core."""
+    threads = {}
+    mine = str(threading.get_native_id())
+    with contextlib.suppress(FileNotFoundError):  # not Linux, or one that has just ended
+        for name in os.listdir("/proc/self/task"):
+            if name != mine:
+                told = Path(f"/proc/self/task/{name}/status").read_text()
+                threads[name] = "".join(re.findall(r"State:.*|.*ctxt_switches:.*", told))
+    return threads
 
 
 class ChildFailed(AssertionError):
