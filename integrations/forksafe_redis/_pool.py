@@ -39,9 +39,9 @@ class ConnectionPool(redis.ConnectionPool):
     ``max_connections`` are in use. A fork leaves the child with an empty pool and the parent with
     all that it had; see `forksafe_pool.Pool`.
 
-    As in redis-py, `get_connection` never waits, not even after a failed connect: to spread the
-    attempts while the server is away give the connections a ``retry``, or use
-    `BlockingConnectionPool`.
+    As in redis-py, `get_connection` does not wait for a connection that is in use. After a failed
+    connect the next attempt waits a little first (half a second at most), as in
+    `forksafe_pool.Pool`: a server that comes back is not met by everybody at once.
 
     Parameters, besides redis-py's:
         min_size, max_lifetime, max_idle, check_after, name: as in `forksafe_pool.Pool`; by default
@@ -148,8 +148,13 @@ class ConnectionPool(redis.ConnectionPool):
 
     @property
     def _wait(self) -> float | None:
-        """How long `get_connection` waits, in seconds."""
+        """How long `get_connection` waits for a connection, in seconds."""
         return 0
+
+    @property
+    def _longest_back_off(self) -> float | None:
+        """How long it may wait before it connects after failures; None: as long as it takes."""
+        return None
 
     @property
     def _dispatcher(self) -> Any:
@@ -318,7 +323,7 @@ class ConnectionPool(redis.ConnectionPool):
             start = monotonic()
             connection.connect()
 
-        self._pool._connect_again(ledger, connect, self._wait)
+        self._pool._connect_again(ledger, connect, self._longest_back_off)
         place = ledger.in_use.get(id(connection))  # another thread may have called reset()
         if place is not None and place.uses == 1:
             _metrics.created(self, monotonic() - start)
