@@ -18,7 +18,6 @@ import redis.connection
 from redis import Redis
 from redis.exceptions import RedisError
 
-from forksafe_flask import _checks
 from forksafe_pool import Pool, _options
 from forksafe_redis import BlockingConnectionPool
 
@@ -100,8 +99,9 @@ def _build_redis(where: str, url_key: str, options: dict[str, Any]) -> RedisPool
         # redis-py would take 0 for its default.
         size = {"max_connections": 1, **options, **in_url}["max_connections"]
         _options.count("max_connections", size, at_least=1)
-        for name, value in {**options, **in_url}.items():
-            _checks.check(name, value)
+        client_name = {**options, **in_url}.get("client_name") or ""
+        if not re.fullmatch("[!-~]*", str(client_name)):  # which Redis itself would tell
+            raise ValueError(f"client_name must be text without blanks, not {client_name!r}")
         pool = BlockingConnectionPool.from_url(url, **options)
         try:
             # Made, not connected: a wrong option shows now, not at the first request.

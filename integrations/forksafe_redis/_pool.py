@@ -23,7 +23,7 @@ from forksafe_pool import (
     _options,
 )
 from forksafe_pool._ledger import Ledger
-from forksafe_redis import _connection, _metrics
+from forksafe_redis import _checks, _connection, _metrics
 from forksafe_redis._inner import Connections
 from forksafe_redis._lease import RedisLease
 
@@ -73,6 +73,8 @@ class ConnectionPool(redis.ConnectionPool):
         _options.count("min_size", self._options["min_size"])
         if "timeout" in kwargs:  # redis-py 5.0 leaves it as text
             kwargs["timeout"] = _number("timeout", kwargs["timeout"])
+        for option, value in kwargs.items():
+            _checks.check(option, value)
         super().__init__(*args, **kwargs)
 
     @classmethod
@@ -87,10 +89,6 @@ class ConnectionPool(redis.ConnectionPool):
     def reset(self) -> None:
         """Forget every connection: those in use are not ours any more when they come back."""
         self._check_size(self.max_connections)
-        if self._dispatcher is not None and not hasattr(self._dispatcher, "dispatch"):
-            raise AttributeError(
-                f"event_dispatcher must have a method dispatch, which {self._dispatcher!r} has not"
-            )
         # Nobody asks for __dict__ here: CPython 3.11 finds attributes later in an object whose
         # __dict__ was asked for.
         if hasattr(self, "_pool"):
@@ -108,10 +106,7 @@ class ConnectionPool(redis.ConnectionPool):
         self.pid = os.getpid()
 
     def _note_class(self, connection_class: Any) -> None:
-        if not callable(connection_class):
-            raise TypeError(
-                f"connection_class must be a class of connections, not {connection_class!r}"
-            )
+        _checks.check("connection_class", connection_class)
         self._made_by = _connection.counting(connection_class)
         # The class of which nearly every connection is: what needs no second look.
         is_usual = _connection.counts(self._made_by) and not self._dispatcher

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from math import inf, nan
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -263,7 +262,8 @@ def test_errors_of_a_url(url: object, message: str) -> None:
         ),
         (
             {"url": URL, "socket_timeout": "5"},
-            "TypeError: *: socket_timeout must be a finite number of seconds above 0, not '5'",
+            "TypeError: *: socket_timeout must be a number of seconds above 0 and below 9e+09, "
+            "not '5'",
         ),
         (
             {"url": URL, "pasword": SECRET},
@@ -339,45 +339,14 @@ class Broken(redis.Connection):
         raise LookupError("no such thing")
 
 
-TIMEOUT = "a finite number of seconds above 0"
+TIMEOUT = "a number of seconds above 0 and below 9e+09"
 
 
-@pytest.mark.parametrize(
-    ("option", "values", "wanted"),
-    [
-        ("host", [5], "text"),
-        ("db", ["0", -1, 1.5, True], "a whole number, 0 or more"),
-        ("socket_timeout", ["5", 0, -1, nan, inf, True, 10**400], TIMEOUT),
-        ("socket_connect_timeout", ["5", 0, -1, nan, inf], TIMEOUT),
-        ("health_check_interval", ["5", -1, nan, inf], "a finite number of seconds, 0 or more"),
-        ("socket_read_size", ["5", 0, 1.5], "a whole number, 1 or more"),
-        ("socket_keepalive_options", [5, [1], {"x": 1}, {1: "x"}], "a dict of numbers by number"),
-        ("client_name", [5, "a b", "a\nb", "é"], "text without blanks"),
-        ("encoding", [5, None, "klingon", "base64"], "a codec of text that Python knows"),
-        ("encoding_errors", [5, None, "shrug"], "an error handler that Python knows"),
-        ("retry", [5, Retry], "a redis.retry.Retry"),
-        ("retry_on_error", [5, ["x"], ValueError], "a list of exceptions"),
-        ("redis_connect_func", [5], "a function"),
-        ("command_packer", [5], "an object with a method pack()"),
-        ("parser_class", [5], "a class"),
-        (
-            "connection_class",
-            [5, int, redis.asyncio.Connection],
-            "a class of connections that is not async",
-        ),
-        ("cache_config", [5], "a redis.cache.CacheConfig"),
-        ("event_dispatcher", [5], "a redis.event.EventDispatcher"),
-        ("maint_notifications_config", [5], "a MaintNotificationsConfig of redis-py's"),
-    ],
-)
-def test_options_that_redis_py_takes_on_faith(
-    option: str, values: list[object], wanted: str
-) -> None:
-    for value in values:
-        spec = {"url": f"redis://:{SECRET}@", option: value}
-        kind, _, said = wrong_app({"FORKSAFE_POOLS": {"cache": spec}}).partition(": ")
-        assert said == f'FORKSAFE_POOLS["cache"]: {option} must be {wanted}, not {value!r}'
-        assert kind in ("TypeError", "ValueError")
+@pytest.mark.parametrize("name", ["a b", "a\nb", "é"])
+def test_a_name_that_redis_does_not_take(name: str) -> None:
+    said = wrong_app({"FORKSAFE_POOLS": {"cache": {"url": URL, "client_name": name}}})
+    message = f"client_name must be text without blanks, not {name!r}"
+    assert said == f'ValueError: FORKSAFE_POOLS["cache"]: {message}'
 
 
 def test_values_that_redis_py_takes(make_app: MakeApp, redis_url: str) -> None:
@@ -419,7 +388,7 @@ def test_what_stands_for_a_provider_of_credentials_is_not_shown(provider: object
         ("socket_connect_timeout=0", f"socket_connect_timeout must be {TIMEOUT}, not 0.0"),
         (
             "health_check_interval=-5",
-            "health_check_interval must be a finite number of seconds, 0 or more, not -5",
+            "health_check_interval must be a number of seconds, 0 or more, not -5",
         ),
         ("db=-1", "db must be a whole number, 0 or more, not -1"),
         ("client_name=a%20b", "client_name must be text without blanks, not 'a b'"),

@@ -92,7 +92,7 @@ def test_no_lock_is_held_meanwhile(
 
 
 def test_so_does_the_pool_that_waits_for_no_connection(redis_url: str, slept: list[float]) -> None:
-    """Else a storm: each caller of each thread tries, and is refused, thousands of times a second."""
+    """Else a storm: each thread tries, and is refused, thousands of times a second."""
     pool = ConnectionPool.from_url(redis_url, connection_class=Refused)
     fail(pool, 6)
     assert slept == [0.05, 0.1, 0.2, 0.4, 0.5]

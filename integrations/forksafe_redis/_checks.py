@@ -1,13 +1,18 @@
-"""The options that redis-py takes on faith, to fail of them at the first request."""
+"""The options that redis-py takes on faith, to fail of them at the first request.
+
+What it can work with, one way or another, passes.
+"""
 
 from __future__ import annotations
 
 import codecs
 import inspect
-import math
 import re
 from collections.abc import Callable
+from threading import TIMEOUT_MAX
 from typing import Any
+
+from redis import connection
 
 from forksafe_pool import _options
 
@@ -30,20 +35,31 @@ def _makes_connections(value: Any) -> bool:
     return callable(connect) and not inspect.iscoroutinefunction(connect)
 
 
+#: More fits in no clock of the system's.
 _TIMEOUT = (
-    "a finite number of seconds above 0",
-    lambda value: 0 < _seconds(value) < math.inf,
+    f"a number of seconds above 0 and below {TIMEOUT_MAX:.0e}",
+    lambda value: 0 < _seconds(value) < TIMEOUT_MAX,
 )
+
+_TEXT = ("text", lambda value: isinstance(value, str | bytes | int | float))
+
+#: What redis-py's client passes on for some options that nobody gave.
+_UNSET = getattr(connection, "SENTINEL", object())
 
 # What each must be, and whether it is: where the question raises, it is not. None is the default.
 _CHECKS: dict[str, tuple[str, Callable[[Any], object]]] = {
-    "host": ("text", lambda value: isinstance(value, str)),
-    "db": ("a whole number, 0 or more", lambda value: _is_whole(value) and value >= 0),
+    "host": ("text, not empty", lambda value: isinstance(value, str | bytes) and value),
+    "port": ("a whole number from 1 to 65535", lambda value: 0 < int(str(value)) < 65536),
+    "username": _TEXT,
+    "password": _TEXT,
+    "protocol": ("2 or 3", lambda value: int(value) in (2, 3)),
+    "db": ("a whole number, 0 or more", lambda value: re.fullmatch(r"\d+", str(value))),
+    "socket_type": ("a family of addresses, as in the module socket, or 0", _is_whole),
     "socket_timeout": _TIMEOUT,
     "socket_connect_timeout": _TIMEOUT,
     "health_check_interval": (
-        "a finite number of seconds, 0 or more",
-        lambda value: _seconds(value) < math.inf,
+        "a number of seconds, 0 or more",
+        lambda value: _seconds(value) >= 0,
     ),
     "socket_read_size": (
         "a whole number, 1 or more",
@@ -53,7 +69,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], object]]] = {
         "a dict of numbers by number",
         lambda value: all(map(_is_whole, (*value.keys(), *value.values()))),
     ),
-    "client_name": ("text without blanks", lambda value: re.fullmatch("[!-~]*", value)),
+    "client_name": _TEXT,
     "encoding": ("a codec of text that Python knows", lambda value: "a".encode(value)),
     "encoding_errors": ("an error handler that Python knows", codecs.lookup_error),
     "retry": ("a redis.retry.Retry", _does("call_with_retry")),
@@ -64,7 +80,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "credential_provider": ("a redis.CredentialProvider", _does("get_credentials")),
     "redis_connect_func": ("a function", callable),
     "command_packer": ("an object with a method pack()", _does("pack")),
-    "parser_class": ("a class", lambda value: isinstance(value, type)),
+    "parser_class": ("a class", callable),
     "connection_class": ("a class of connections that is not async", _makes_connections),
     "cache_config": ("a redis.cache.CacheConfig", _does("get_cache_class")),
     "event_dispatcher": ("a redis.event.EventDispatcher", _does("dispatch")),
@@ -74,12 +90,14 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], object]]] = {
     ),
 }
 
-_NEVER_NONE = ("encoding", "encoding_errors")
+#: What stands there may be a password.
+_SECRET = ("username", "password", "credential_provider")
+_NEVER_NONE = ("encoding", "encoding_errors", "connection_class")
 
 
 def check(name: str, value: Any) -> None:
     """Raise TypeError or ValueError, whose message names the option, where its value is wrong."""
-    if name not in _CHECKS or (value is None and name not in _NEVER_NONE):
+    if name not in _CHECKS or value is _UNSET or (value is None and name not in _NEVER_NONE):
         return
     wanted, fits = _CHECKS[name]
     kind: type[Exception] = ValueError
@@ -90,6 +108,5 @@ def check(name: str, value: Any) -> None:
         kind = TypeError
     except (ValueError, LookupError):
         pass
-    # What stands for a provider of credentials may be one itself.
-    shown = type(value).__name__ if name == "credential_provider" else repr(value)
+    shown = type(value).__name__ if name in _SECRET else repr(value)
     raise kind(f"{name} must be {wanted}, not {shown}")
