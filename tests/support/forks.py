@@ -14,7 +14,6 @@ import re
 import select
 import signal
 import sys
-import threading
 import time
 import traceback
 import warnings
@@ -66,8 +65,9 @@ def others_stay_asleep() -> bool:
 def _other_threads() -> dict[str, str]:
     """What Linux tells of each: its state, and how often it has gone to sleep or lost its core."""
     threads = {}
-    mine = str(threading.get_native_id())
     with contextlib.suppress(FileNotFoundError):  # not Linux, or one that has just ended
+        # Not get_native_id(): in another pid namespace than that of /proc it is another number.
+        mine = os.path.basename(os.readlink("/proc/thread-self"))
         for name in os.listdir("/proc/self/task"):
             if name != mine:
                 told = Path(f"/proc/self/task/{name}/status").read_text()
