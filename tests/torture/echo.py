@@ -1,6 +1,6 @@
 """A server that says back what it heard, over which connection, and the how manieth time.
 
-python -m tests.torture.echo PORT raw|http [FOLDER]       with TLS where FOLDER holds a certificate
+python -m tests.torture.echo PORT raw|http|mongo [FOLDER]  with TLS where FOLDER holds a certificate
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import itertools
 import socket
 import socketserver
 import ssl
+import struct
 import sys
 from pathlib import Path
 from typing import Any
+
+import bson
 
 from tests.support.certificates import write_certificate
 from tests.support.server import Server
@@ -52,6 +55,43 @@ class Http(http.server.BaseHTTPRequestHandler):
         pass
 
 
+OP_MSG = 2013
+#: The size of it all, the message's number, that of the one it answers, OP_MSG, flags, and the kind
+#: of section that is one document.
+HEADER = struct.Struct("<iiiiIB")
+
+
+class Mongo(socketserver.StreamRequestHandler):
+    """MongoDB's OP_MSG. Whatever it is asked, it says as well what a server says to `hello`.
+
+    It tells no topologyVersion, without which a client's monitor asks from time to time, and does
+    not wait to be told.
+    """
+
+    def handle(self) -> None:
+        session = next(sessions)
+        for count in itertools.count(1):
+            heading = self.rfile.read(HEADER.size)
+            if len(heading) < HEADER.size:
+                return
+            size, request, *_ = HEADER.unpack(heading)
+            asked = bson.decode(self.rfile.read(size - HEADER.size))
+            said = bson.encode(
+                {
+                    "ok": 1,
+                    "isWritablePrimary": True,
+                    "maxWireVersion": 21,  # that of MongoDB 7.0
+                    "connectionId": session,
+                    "heard": f"{session} {count} {asked.get('echo')}",
+                }
+            )
+            heading = HEADER.pack(HEADER.size + len(said), count, request, OP_MSG, 0, 0)
+            self.wfile.write(heading + said)
+
+
+KINDS = {"raw": Raw, "http": Http, "mongo": Mongo}
+
+
 class Listener(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
@@ -88,7 +128,7 @@ class Echo(Server):
 
 
 def main(port: str, kind: str, folder: str | None = None) -> None:
-    listener = Listener(("127.0.0.1", int(port)), Raw if kind == "raw" else Http)
+    listener = Listener(("127.0.0.1", int(port)), KINDS[kind])
     if folder is not None:
         listener.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         listener.tls.load_cert_chain(Path(folder, "cert.pem"), Path(folder, "key.pem"))

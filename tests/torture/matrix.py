@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.torture import redis_py, sockets, sql
+from tests.torture import mongo, redis_py, sockets, sql
 from tests.torture.subject import Driver, Pool
 
 MATRIX: list[tuple[type[Driver], tuple[type[Pool], ...]]] = [
@@ -36,6 +36,7 @@ MATRIX: list[tuple[type[Driver], tuple[type[Pool], ...]]] = [
         )
     ),
     (sockets.Memcache, (sockets.Ours, sockets.ObjectPool)),
+    (mongo.PyMongo, (mongo.OurPyMongo, mongo.MongoClient)),
     (sockets.Http, (sockets.Ours, sockets.Urllib3)),
     (sockets.TlsHttp, (sockets.Ours, sockets.Urllib3)),
     (sockets.Socket, (sockets.Ours, sockets.LifoQueue)),

@@ -59,8 +59,9 @@ does the misdeed.
 ASIDE = """\
 Not crossed with every driver, but covered by tests of their own, listed below: multiprocessing's
 spawn, gunicorn and its dirty workers, uWSGI, Celery, and RQ. `tests/servers` adds UNIX sockets and
-mysqlclient over TLS; SQLAlchemy is run over TLS with psycopg alone. PyMongo's pool is not among the
-peers: neither PyPI nor Debian has a MongoDB server, and what speaks its protocol there is another.
+mysqlclient over TLS; SQLAlchemy is run over TLS with psycopg alone. PyMongo's pool is run against a
+server of the tests' own that speaks its protocol, since neither PyPI nor Debian has a MongoDB
+server.
 """
 
 OUT_OF_REACH = """\

@@ -49,6 +49,7 @@ STARTS: dict[str, Callable[[], Server]] = {
     "memcached": Memcached,
     "echo": lambda: Echo("raw"),
     "echo tls": lambda: Echo("raw", tls=True),
+    "mongo": lambda: Echo("mongo"),
     "http": lambda: Echo("http"),
     "http tls": lambda: Echo("http", tls=True),
 }
