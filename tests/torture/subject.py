@@ -103,10 +103,14 @@ _LOCKS = ("lock", "Lock", "LockType", "RLock", "Condition", "Semaphore", "Bounde
 
 
 def find_locks(**holders: Any) -> dict[str, Any]:
-    """The locks among the attributes of ``holders``, which name what has them."""
-    return {
-        f"{name}.{attribute}": value
-        for name, holder in holders.items()
-        for attribute, value in getattr(holder, "__dict__", {}).items()
-        if type(value).__name__ in _LOCKS
-    }
+    """The locks among the attributes of ``holders``, which name what has them.
+
+    Conditions that share a lock are one: whoever holds it holds them all.
+    """
+    found: dict[int, tuple[str, Any]] = {}
+    for name, holder in holders.items():
+        for attribute, value in getattr(holder, "__dict__", {}).items():
+            if type(value).__name__ in _LOCKS:
+                lock = getattr(value, "_lock", value)
+                found.setdefault(id(lock), (f"{name}.{attribute}", value))
+    return dict(found.values())

@@ -25,6 +25,10 @@ FORKS = {
 FAULTS = {
     "servers that die, networks that break, requests killed": "tests/faults",
     "bad input": "tests/forksafe_pool/test_bad_input.py",
+    "bad input to redis-py's classes": "tests/integrations/forksafe_redis/test_bad_input.py",
+    "bad input to SQLAlchemy's class": "tests/integrations/forksafe_sqlalchemy/test_bad_input.py",
+    "bad input to psycopg's arguments": "tests/integrations/forksafe_psycopg/test_options.py",
+    "bad input to Flask's configuration": "tests/integrations/forksafe_flask/test_config.py",
 }
 ALL = {"suites": FORKS, "faults": FAULTS}
 

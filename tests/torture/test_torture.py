@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import queue
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from forksafe_pool._ledger import Ledger
 from tests.torture import cell, matrix, record, report, servers, ways, zygote
 from tests.torture.__main__ import run_some
 from tests.torture.sockets import LifoQueue, Ours, Socket
-from tests.torture.subject import Driver, Pool
+from tests.torture.subject import Driver, Pool, find_locks
 
 #: Seconds for a child on a busy machine.
 LIMIT = 20.0
@@ -76,6 +77,10 @@ def test_the_lock_that_is_held_is_one_that_the_pool_takes(
     with servers.running({driver.server}) as addresses:
         address = addresses[driver.server]
         assert zygote.in_a_process(driver, pool, address, "os.fork", cell.LOCK, 1.0) == "H"
+
+
+def test_conditions_that_share_a_lock_are_one() -> None:
+    assert list(find_locks(queue=queue.LifoQueue(1))) == ["queue.mutex"]
 
 
 def test_what_is_out_of_reach_is_that_of_drivers_own_connections_alone() -> None:
