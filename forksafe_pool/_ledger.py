@@ -130,6 +130,7 @@ class Ledger(Generic[C]):
         "opened",
         "reap_at",
         "retired_uses",
+        "retry_at",
         "roster",
         "severed",
         "severed_idle",
@@ -182,6 +183,8 @@ class Ledger(Generic[C]):
         self.connect_errors = 0
         #: Attempts to connect that have failed since the last one that did not.
         self.failures = 0
+        #: When who does not wait may try again, after several.
+        self.retry_at = 0.0
         self.timeouts = 0
         self.foreign_releases = 0
         self.severed = 0

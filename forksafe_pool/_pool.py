@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from forksafe_pool import _options
 from forksafe_pool._driver import Driver
-from forksafe_pool._errors import PoolClosed, PoolTimeout, TooManyWaiting
+from forksafe_pool._errors import PoolClosed, TooManyWaiting
 from forksafe_pool._lease import Lease
 from forksafe_pool._ledger import Ledger, Place, Waiter
 from forksafe_pool._registry import register
@@ -37,7 +37,8 @@ class Pool(Upkeep[C]):
     parent with all it had. Nothing is connected before the first `acquire` or `fill`.
 
     Parameters:
-        connect: makes a connection: ``connect() -> connection``. Its errors reach who acquires.
+        connect: makes a connection: ``connect() -> connection``. Its errors reach who acquires;
+            after one the next attempt waits a random time first, half a second at most.
         max_size: how many connections a process may have at a time.
         min_size: how many `fill` makes, and how many `max_idle` leaves alone.
         timeout: seconds that `acquire` waits for a connection. None: for ever. 0: not at all.
@@ -243,14 +244,6 @@ class Pool(Upkeep[C]):
         if waiter.closed:
             raise PoolClosed(f"{self.name} was closed while the caller waited")
         raise self._timed_out(ledger, timeout)
-
-    def _timed_out(self, ledger: Ledger[C], timeout: float | None) -> PoolTimeout:
-        ledger.timeouts += 1
-        error = PoolTimeout(
-            f"no connection from {self.name} within {timeout:g} s ({ledger.numbers()})"
-        )
-        error.__cause__ = ledger.last_error
-        return error
 
     def _lend(self, ledger: Ledger[C], place: Place[C], timeout: float | None) -> Place[C]:
         """Hand out what ``place`` holds; first replace it if it is dead, and make it if new."""

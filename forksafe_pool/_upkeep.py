@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from forksafe_pool import _making
 from forksafe_pool._driver import Driver
-from forksafe_pool._errors import PoolClosed
+from forksafe_pool._errors import PoolClosed, PoolTimeout
 from forksafe_pool._ledger import Ledger, Place
 from forksafe_pool._sever import DeadEnd, keep_for_ever
 
@@ -25,6 +25,8 @@ _LIFETIME_JITTER = 0.05
 # Seconds. Less than a second even after many failures: as soon is a server used that is back.
 _BACK_OFF_FIRST = 0.05
 _BACK_OFF_AT_MOST = 0.5
+# A hiccup is no outage: who does not wait may try as often as this, as if there was no pool.
+_FREE_ATTEMPTS = 3
 
 
 class Upkeep(Generic[C]):
@@ -44,13 +46,28 @@ class Upkeep(Generic[C]):
     def _back_off(self, ledger: Ledger[C], timeout: float | None) -> None:
         """Wait before another attempt to connect: a random time, longer after more failures.
 
-        So that a server that comes back is not met by everybody at once.
+        So that a server that comes back is not met by everybody at once. Who does not wait at all
+        fails as long as somebody has tried that recently.
         """
         longest = min(_BACK_OFF_AT_MOST, _BACK_OFF_FIRST * 2.0 ** min(ledger.failures - 1, 9))
         seconds = longest * _chance()
+        if timeout == 0:
+            now = monotonic()
+            if ledger.failures >= _FREE_ATTEMPTS and now < ledger.retry_at:
+                raise self._timed_out(ledger, timeout)
+            ledger.retry_at = now + seconds
+            return
         # By its module: gevent patches it there.
         time.sleep(seconds if timeout is None else min(seconds, timeout))
         self._check_open("was closed while the caller waited")
+
+    def _timed_out(self, ledger: Ledger[C], timeout: float | None) -> PoolTimeout:
+        ledger.timeouts += 1
+        error = PoolTimeout(
+            f"no connection from {self.name} within {timeout:g} s ({ledger.numbers()})"
+        )
+        error.__cause__ = ledger.last_error
+        return error
 
     def _check_open(self, state: str) -> None:
         if self._closed:

@@ -99,9 +99,7 @@ def _build_redis(where: str, url_key: str, options: dict[str, Any]) -> RedisPool
         # redis-py would take 0 for its default.
         size = {"max_connections": 1, **options, **in_url}["max_connections"]
         _options.count("max_connections", size, at_least=1)
-        client_name = {**options, **in_url}.get("client_name") or ""
-        if not re.fullmatch("[!-~]*", str(client_name)):  # which Redis itself would tell
-            raise ValueError(f"client_name must be text without blanks, not {client_name!r}")
+        _check_sense({**options, **in_url})
         pool = BlockingConnectionPool.from_url(url, **options)
         try:
             # Made, not connected: a wrong option shows now, not at the first request.
@@ -115,6 +113,14 @@ def _build_redis(where: str, url_key: str, options: dict[str, Any]) -> RedisPool
         _check_known(f"{where}{url_key} query", in_url, *classes)
     with _naming(where):
         raise wrong
+
+
+def _check_sense(options: Mapping[str, Any]) -> None:
+    """What redis-py could do something with, or Redis itself would refuse."""
+    _options.seconds("health_check_interval", options.get("health_check_interval") or 0)
+    name = options.get("client_name") or ""
+    if not re.fullmatch("[!-~]*", str(name)):
+        raise ValueError(f"client_name must be text without blanks, not {name!r}")
 
 
 def _options_in_url(where: str, url: Any) -> dict[str, Any]:

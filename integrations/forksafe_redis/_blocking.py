@@ -53,10 +53,6 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
     def _wait(self) -> float | None:
         return self.timeout
 
-    @property
-    def _longest_back_off(self) -> float | None:
-        return self.timeout
-
     def _acquire_late(self, error: PoolError) -> Any:
         raise RedisConnectionError(f"No connection available: {error}") from error
 

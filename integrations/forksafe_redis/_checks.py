@@ -1,6 +1,7 @@
 """The options that redis-py takes on faith, to fail of them at the first request.
 
-What it can work with, one way or another, passes.
+What it can work with passes: it asks most options only whether they are true, and a connection
+class with a constructor of its own may give them any meaning.
 """
 
 from __future__ import annotations
@@ -8,105 +9,147 @@ from __future__ import annotations
 import codecs
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from operator import index
 from threading import TIMEOUT_MAX
 from typing import Any
 
 from redis import connection
 
-from forksafe_pool import _options
+#: What an option must be, and whether a value is: where the question raises, it is not.
+_Check = tuple[str, Callable[[Any], object]]
 
 
-def _seconds(value: Any) -> float:
-    return _options.seconds("it", value)
+def _runs_now(function: Any) -> bool:
+    return callable(function) and not inspect.iscoroutinefunction(function)
 
 
-def _does(method: str) -> Callable[[Any], bool]:
-    """Whether it is an object, not a class, with such a method."""
-    return lambda value: not isinstance(value, type) and callable(getattr(value, method))
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _has(method: str) -> Callable[[Any], bool]:
+    return lambda value: _runs_now(getattr(value, method))
 
 
 def _makes_connections(value: Any) -> bool:
-    connect = getattr(value, "connect", None) if isinstance(value, type) else value
-    return callable(connect) and not inspect.iscoroutinefunction(connect)
+    if isinstance(value, type) and not hasattr(value, "__getattr__"):
+        value = getattr(value, "connect", None)
+    return _runs_now(value)
 
 
-#: More fits in no clock of the system's.
-_TIMEOUT = (
-    f"a number of seconds above 0 and below {TIMEOUT_MAX:.0e}",
-    lambda value: 0 < _seconds(value) < TIMEOUT_MAX,
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, str | bytes | bytearray) and len(value) > 0
+
+
+def _is_timeout(value: Any) -> bool:
+    # More is too much for the socket.
+    return value is None or 0 < (value if isinstance(value, float) else index(value)) < TIMEOUT_MAX
+
+
+def _is_database(value: Any) -> bool:
+    if isinstance(value, bytes | bytearray):
+        value = value.decode()
+    if isinstance(value, str):
+        return bool(re.fullmatch("0|[1-9][0-9]*", value))
+    return value is not True and index(value) >= 0
+
+
+def _are_socket_options(value: Any) -> bool:
+    return all(isinstance(index(name), int) for name in value) and all(
+        isinstance(one, bytes | bytearray | memoryview) or isinstance(index(one), int)
+        for one in value.values()
+    )
+
+
+def _are_errors(value: Any) -> bool:
+    if not isinstance(value, list | tuple | set | frozenset):
+        iter(value)  # to look in would empty a generator
+        return True
+    return all(issubclass(kind, BaseException) for kind in value)
+
+
+_TIMEOUT: _Check = (f"a number of seconds above 0 and below {TIMEOUT_MAX:.0e}", _is_timeout)
+_TEXT: _Check = (
+    "text",
+    lambda value: (
+        isinstance(value, str | bytes | bytearray | memoryview | int | float) and value is not True
+    ),
 )
 
-_TEXT = ("text", lambda value: isinstance(value, str | bytes | int | float))
-
-#: What redis-py's client passes on for some options that nobody gave.
-_UNSET = getattr(connection, "SENTINEL", object())
-
-# What each must be, and whether it is: where the question raises, it is not. None is the default.
-_CHECKS: dict[str, tuple[str, Callable[[Any], object]]] = {
-    "host": ("text, not empty", lambda value: isinstance(value, str | bytes) and value),
-    "port": ("a whole number from 1 to 65535", lambda value: 0 < int(str(value)) < 65536),
-    "username": _TEXT,
-    "password": _TEXT,
-    "protocol": ("2 or 3", lambda value: int(value) in (2, 3)),
-    "db": ("a whole number, 0 or more", lambda value: re.fullmatch(r"\d+", str(value))),
-    "socket_type": ("a family of addresses, as in the module socket, or 0", _is_whole),
+_ALWAYS: dict[str, _Check] = {
+    "host": ("text, not empty", lambda value: value is None or _is_filled(value)),
+    "port": ("a whole number from 1 to 65535", lambda value: 0 < int(value) < 65536),
+    "path": ("text, not empty", _is_filled),
+    "socket_type": ("a family of addresses, as in the module socket, or 0", index),
     "socket_timeout": _TIMEOUT,
     "socket_connect_timeout": _TIMEOUT,
-    "health_check_interval": (
-        "a number of seconds, 0 or more",
-        lambda value: _seconds(value) >= 0,
-    ),
-    "socket_read_size": (
-        "a whole number, 1 or more",
-        lambda value: _is_whole(value) and value >= 1,
-    ),
-    "socket_keepalive_options": (
-        "a dict of numbers by number",
-        lambda value: all(map(_is_whole, (*value.keys(), *value.values()))),
-    ),
+    "socket_read_size": ("a whole number, 1 or more", lambda value: index(value) >= 1),
+    "parser_class": ("a class of parsers", callable),
+}
+_IF_TRUE: dict[str, _Check] = {
+    "username": _TEXT,
+    "password": _TEXT,
     "client_name": _TEXT,
+    "protocol": ("2 or 3", lambda value: int(value) in (2, 3)),
+    "db": ("a whole number, 0 or more", _is_database),
+    "health_check_interval": ("a number of seconds", lambda value: value + 0.0 is not None),
+    "socket_keepalive_options": ("a dict of numbers by number", _are_socket_options),
     "encoding": ("a codec of text that Python knows", lambda value: "a".encode(value)),
     "encoding_errors": ("an error handler that Python knows", codecs.lookup_error),
-    "retry": ("a redis.retry.Retry", _does("call_with_retry")),
-    "retry_on_error": (
-        "a list of exceptions",
-        lambda value: all(issubclass(kind, Exception) for kind in value),
+    "retry": (
+        "a redis.retry.Retry",
+        lambda value: not isinstance(value, type) and _has("call_with_retry")(value),
     ),
-    "credential_provider": ("a redis.CredentialProvider", _does("get_credentials")),
-    "redis_connect_func": ("a function", callable),
-    "command_packer": ("an object with a method pack()", _does("pack")),
-    "parser_class": ("a class", callable),
-    "connection_class": ("a class of connections that is not async", _makes_connections),
-    "cache_config": ("a redis.cache.CacheConfig", _does("get_cache_class")),
-    "event_dispatcher": ("a redis.event.EventDispatcher", _does("dispatch")),
+    "retry_on_error": ("a list of exceptions", _are_errors),
+    "credential_provider": ("a redis.CredentialProvider", _has("get_credentials")),
+    "redis_connect_func": ("a function that is not async", _runs_now),
+    "command_packer": ("an object with a method pack()", _has("pack")),
+}
+_OF_POOLS: dict[str, _Check] = {
+    "cache_config": ("a redis.cache.CacheConfig", _has("get_cache_class")),
+    "event_dispatcher": ("a redis.event.EventDispatcher", _has("dispatch")),
     "maint_notifications_config": (
         "a MaintNotificationsConfig of redis-py's",
         lambda value: hasattr(value, "enabled"),
     ),
 }
 
-#: What stands there may be a password.
+#: What stands there may be a password, and so may what stands in a URL.
 _SECRET = ("username", "password", "credential_provider")
-_NEVER_NONE = ("encoding", "encoding_errors", "connection_class")
+
+#: What redis-py's client passes on for some options that nobody gave.
+_UNSET = getattr(connection, "SENTINEL", object())
 
 
-def check(name: str, value: Any) -> None:
-    """Raise TypeError or ValueError, whose message names the option, where its value is wrong."""
-    if name not in _CHECKS or value is _UNSET or (value is None and name not in _NEVER_NONE):
+def check_of_pool(options: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError, whose message names the option, where a value is wrong."""
+    for name, value in options.items():
+        if value and name in _OF_POOLS:
+            _check(name, value, _OF_POOLS[name])
+
+
+def check_of_connections(options: Mapping[str, Any], connection_class: Any) -> None:
+    """As `check_of_pool`, what the connections are to be told."""
+    if getattr(connection_class.__init__, "__module__", None) != connection.__name__:
         return
-    wanted, fits = _CHECKS[name]
+    for name, value in options.items():
+        if name in _ALWAYS:
+            _check(name, value, _ALWAYS[name])
+        elif value and value is not _UNSET and name in _IF_TRUE:
+            _check(name, value, _IF_TRUE[name])
+
+
+def check_class(connection_class: Any) -> None:
+    wanted = "a class of connections that is not async (a URL is for from_url)"
+    _check("connection_class", connection_class, (wanted, _makes_connections))
+
+
+def _check(name: str, value: Any, check: _Check) -> None:
+    wanted, fits = check
     kind: type[Exception] = ValueError
     try:
-        if fits(value):
+        if fits(value) is not False:
             return
     except (TypeError, AttributeError):
         kind = TypeError
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, OverflowError):
         pass
-    shown = type(value).__name__ if name in _SECRET else repr(value)
-    raise kind(f"{name} must be {wanted}, not {shown}")
+    hidden = name in _SECRET or (isinstance(value, str) and re.search("://|@", value))
+    raise kind(f"{name} must be {wanted}, not {type(value).__name__ if hidden else repr(value)}")

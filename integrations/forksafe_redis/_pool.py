@@ -39,9 +39,9 @@ class ConnectionPool(redis.ConnectionPool):
     ``max_connections`` are in use. A fork leaves the child with an empty pool and the parent with
     all that it had; see `forksafe_pool.Pool`.
 
-    As in redis-py, `get_connection` does not wait for a connection that is in use. After a failed
-    connect the next attempt waits a little first (half a second at most), as in
-    `forksafe_pool.Pool`: a server that comes back is not met by everybody at once.
+    As in redis-py, `get_connection` never waits. Where it has failed to connect several times in a
+    row it fails at once, for half a second at most, before it tries again: a server that comes back
+    is not met by everybody at once.
 
     Parameters, besides redis-py's:
         min_size, max_lifetime, max_idle, check_after, name: as in `forksafe_pool.Pool`; by default
@@ -73,9 +73,9 @@ class ConnectionPool(redis.ConnectionPool):
         _options.count("min_size", self._options["min_size"])
         if "timeout" in kwargs:  # redis-py 5.0 leaves it as text
             kwargs["timeout"] = _number("timeout", kwargs["timeout"])
-        for option, value in kwargs.items():
-            _checks.check(option, value)
+        _checks.check_of_pool(kwargs)
         super().__init__(*args, **kwargs)
+        _checks.check_of_connections(kwargs, self.connection_class)
 
     @classmethod
     def from_url(cls: type[P], url: str, **kwargs: Any) -> P:
@@ -106,7 +106,7 @@ class ConnectionPool(redis.ConnectionPool):
         self.pid = os.getpid()
 
     def _note_class(self, connection_class: Any) -> None:
-        _checks.check("connection_class", connection_class)
+        _checks.check_class(connection_class)
         self._made_by = _connection.counting(connection_class)
         # The class of which nearly every connection is: what needs no second look.
         is_usual = _connection.counts(self._made_by) and not self._dispatcher
@@ -143,13 +143,8 @@ class ConnectionPool(redis.ConnectionPool):
 
     @property
     def _wait(self) -> float | None:
-        """How long `get_connection` waits for a connection, in seconds."""
+        """How long `get_connection` waits, in seconds."""
         return 0
-
-    @property
-    def _longest_back_off(self) -> float | None:
-        """How long it may wait before it connects after failures; None: as long as it takes."""
-        return None
 
     @property
     def _dispatcher(self) -> Any:
@@ -318,7 +313,10 @@ class ConnectionPool(redis.ConnectionPool):
             start = monotonic()
             connection.connect()
 
-        self._pool._connect_again(ledger, connect, self._longest_back_off)
+        try:
+            self._pool._connect_again(ledger, connect, self._wait)
+        except PoolTimeout as error:
+            raise RedisConnectionError(f"not tried again yet, after: {error.__cause__}") from error
         place = ledger.in_use.get(id(connection))  # another thread may have called reset()
         if place is not None and place.uses == 1:
             _metrics.created(self, monotonic() - start)

@@ -99,6 +99,11 @@ class Records(Pool[Record]):
         finally:
             self._closed = False
 
+    def _back_off(self, ledger: Ledger[Record], timeout: float | None) -> None:
+        """Who does not wait gets the driver's own error, as often as it tries."""
+        if timeout != 0:
+            super()._back_off(ledger, timeout)
+
     def watch_over(self, detached: Any) -> None:
         """Sever in a child what was taken from the pool for good, too, while it is there."""
         ledger = self._checkpid()

@@ -25,6 +25,7 @@ import forksafe_psycopg
 from forksafe_pool import Pool, PoolStats
 from forksafe_redis import BlockingConnectionPool, ConnectionPool
 from forksafe_sqlalchemy import QueuePool
+from tests.forksafe_pool.threads import eventually
 from tests.support import mariadb, memcached
 from tests.support.mariadb import MariaDB
 from tests.support.memcached import Memcached
@@ -84,6 +85,9 @@ class Client:
             return False
         assert heard == word, "a reply went astray"
         return True
+
+    def outlast_failures(self) -> None:
+        """Whoever waits for a connection need not wait before asking for one."""
 
     def assert_answered(self) -> None:
         """There is an answer, and no error."""
@@ -205,8 +209,13 @@ class Redis(Client):
 
 
 class NonBlockingRedis(Redis):
+    """After several failures it is put off, and has no patience itself."""
+
     name = "ConnectionPool"
     kind = ConnectionPool
+
+    def outlast_failures(self) -> None:
+        eventually(self.is_answered)
 
 
 class TlsOnly(TlsRedis):

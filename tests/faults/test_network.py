@@ -143,6 +143,7 @@ def test_connections_that_are_refused(kind: type[Client], proxy: FaultyProxy) ->
         assert not isinstance(caught.value, redis.exceptions.MaxConnectionsError)
         client.assert_whole()
     proxy.listen()
+    client.outlast_failures()
     assert_all_is_well(client)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from forksafe_pool import _upkeep
-from tests.faults.clients import SIZE, Client
+from tests.faults.clients import SIZE, WAITING, Client, NonBlockingRedis
 from tests.forksafe_pool.threads import Caller, eventually
 from tests.support.server import Server
 
@@ -91,11 +91,13 @@ def test_who_waits_for_a_place_is_not_forgotten(kind: type[Client], server: Serv
         server.start_again()
     assert not any(answered)
     client.assert_whole()
+    client.outlast_failures()
     client.assert_answered()
     client.assert_whole()
     client.close()
 
 
+@pytest.mark.parametrize("kind", WAITING, indirect=True, ids=lambda kind: kind.name)
 def test_who_has_failed_often_does_not_wait_long(
     kind: type[Client], server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,4 +130,25 @@ def test_who_has_failed_often_does_not_wait_long(
     asleep, awake = (max(failed) + answered for *failed, answered in columns)
     assert asleep <= RECOVERY
     assert awake < BUSY
+    client.close()
+
+
+@pytest.mark.parametrize("kind", [NonBlockingRedis], indirect=True, ids=lambda kind: kind.name)
+def test_who_never_waits_is_put_off_for_less_than_a_second(
+    kind: type[Client], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(_upkeep, "monotonic", lambda: now)
+    monkeypatch.setattr(_upkeep, "_chance", lambda: 1.0)  # the longest there is
+    client = kind(server.port)
+    client.assert_answered()
+    server.kill()
+    try:
+        for _ in range(50):
+            assert not client.is_answered()
+            now += 0.1  # so that there are attempts among these
+    finally:
+        server.start_again()
+    now += RECOVERY
+    client.assert_answered()
     client.close()

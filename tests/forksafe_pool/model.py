@@ -53,6 +53,7 @@ class SideBySide:
         self.leases: dict[FakeConnection, Lease[FakeConnection]] = {}
         self.clock = Clock(monkeypatch)
         monkeypatch.setattr("forksafe_pool._upkeep._LIFETIME_JITTER", 0.0)
+        monkeypatch.setattr("forksafe_pool._upkeep._chance", lambda: 1.0)
         self.max_size = max_size
         self.min_size = min_size
         self.connections = Connections()
@@ -79,6 +80,9 @@ class SideBySide:
         self.born: dict[FakeConnection, float] = {}
         self.idle_since: dict[FakeConnection, float] = {}
         self.counters = dict.fromkeys(COUNTERS, 0)
+        #: Attempts to connect that have failed in a row, and when it may be tried again.
+        self.failures = 0
+        self.retry_at = 0.0
 
     # -- the model ----------------------------------------------------------------------------
 
@@ -97,6 +101,14 @@ class SideBySide:
         if self.expired(conn) or self.idle(conn) > MAX_IDLE:
             return False
         return conn.alive or self.idle(conn) < CHECK_AFTER
+
+    def put_off(self) -> bool:
+        """Whether nobody connects just now, since several have failed to."""
+        if self.failures >= 3 and self.clock.now < self.retry_at:
+            return True
+        if self.failures:
+            self.retry_at = self.clock.now + min(0.5, 0.05 * 2 ** (self.failures - 1))
+        return False
 
     def close(self, conn: FakeConnection) -> None:
         assert conn.times_closed == 1
@@ -131,7 +143,15 @@ class SideBySide:
         if warm is not None and self.fit(warm):
             assert self.lend() is warm
             conn = warm
+        elif self.put_off():
+            with pytest.raises(PoolTimeout):
+                self.lend()
+            self.counters["timeouts"] += 1
+            if warm is not None:
+                self.close(warm)
+            return
         elif refuse:
+            self.failures += 1
             self.connections.errors.append(Refused())
             with pytest.raises(Refused):
                 self.lend()
@@ -143,6 +163,7 @@ class SideBySide:
             conn = self.lend()
             assert conn is self.connections.made[-1]
             assert conn not in self.born
+            self.failures = 0
             self.born[conn] = self.clock.now
             self.counters["opened"] += 1
             if warm is not None:
@@ -190,6 +211,7 @@ class SideBySide:
         self.parents += self.in_use
         self.foreign += self.available + self.in_use
         self.available, self.in_use = [], []
+        self.failures = 0
 
     # -- what holds at any time ---------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from forksafe_pool import Pool, PoolClosed, _upkeep
+from forksafe_pool import Pool, PoolClosed, PoolTimeout, _upkeep
 from tests.forksafe_pool.fakes import Clock, Connections, FakeConnection
 from tests.forksafe_pool.threads import LIMIT, wait_in_line
 from tests.support.forks import c_fork, in_child
@@ -83,7 +83,6 @@ def test_a_success_ends_it(connections: Connections, slept: list[float]) -> None
 @pytest.mark.parametrize(
     ("acquire", "longest"),
     [
-        (lambda pool: pool.acquire(timeout=0), 0),
         (lambda pool: pool.acquire(timeout=0.02), 0.02),
         (lambda pool: pool.acquire(timeout=None), 0.5),
         (lambda pool: pool.acquire(), 0.3),
@@ -148,3 +147,38 @@ def test_an_idle_connection_is_there_for_who_asks_meanwhile(
     slept.clear()
     assert pool.acquire() is idle
     assert slept == []
+
+
+def test_who_does_not_wait_fails_at_once_until_it_is_time_to_try_again(
+    connections: Connections, slept: list[float], clock: Clock
+) -> None:
+    pool = Pool(connections, timeout=0)
+    fail(pool, connections, 3)  # each has tried
+    with pytest.raises(PoolTimeout) as raised:
+        pool.acquire()
+    assert str(raised.value.__cause__) == "refused"
+    assert pool.stats().connect_errors == 3
+    clock.advance(0.1)  # by as much, at most, the last attempt has put off the next
+    fail(pool, connections, 1)
+    clock.advance(0.19)
+    with pytest.raises(PoolTimeout):
+        pool.acquire()
+    clock.advance(0.01)
+    pool.release(pool.acquire())
+    pool.discard(pool.acquire())
+    pool.acquire()  # a success ends it
+    assert slept == []
+    assert (pool.stats().total, pool.stats().timeouts) == (1, 2)
+
+
+def test_of_those_who_do_not_wait_one_tries(connections: Connections, clock: Clock) -> None:
+    pool = Pool(connections, max_size=9, timeout=0)
+    fail(pool, connections, 3)
+    clock.advance(1)
+    connections.errors.append(OSError("refused"))
+    errors = []
+    for _ in range(5):
+        with pytest.raises((OSError, PoolTimeout)) as raised:
+            pool.acquire()
+        errors.append(raised.type)
+    assert errors == [OSError, *[PoolTimeout] * 4]

@@ -64,11 +64,14 @@ def others_stay_asleep() -> bool:
 
 def _other_threads() -> dict[str, str]:
     """What Linux tells of each: its state, and how often it has gone to sleep or lost its core."""
+    if not os.path.exists("/proc/thread-self"):  # not Linux
+        return {}
     threads = {}
-    with contextlib.suppress(FileNotFoundError):  # not Linux, or one that has just ended
-        # Not get_native_id(): in another pid namespace than that of /proc it is another number.
-        mine = os.path.basename(os.readlink("/proc/thread-self"))
-        for name in os.listdir("/proc/self/task"):
+    # Not get_native_id(): in another pid namespace than that of /proc it is another number.
+    mine = os.path.basename(os.readlink("/proc/thread-self"))
+    for name in os.listdir("/proc/self/task"):
+        # One that has just ended is not there, or has nothing to tell.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             if name != mine:
                 told = Path(f"/proc/self/task/{name}/status").read_text()
                 threads[name] = "".join(re.findall(r"State:.*|.*ctxt_switches:.*", told))

@@ -16,8 +16,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bson
-
 from tests.support.certificates import write_certificate
 from tests.support.server import Server
 
@@ -69,6 +67,8 @@ class Mongo(socketserver.StreamRequestHandler):
     """
 
     def handle(self) -> None:
+        import bson  # which the others can do without
+
         session = next(sessions)
         for count in itertools.count(1):
             heading = self.rfile.read(HEADER.size)

@@ -388,7 +388,7 @@ def test_what_stands_for_a_provider_of_credentials_is_not_shown(provider: object
         ("socket_connect_timeout=0", f"socket_connect_timeout must be {TIMEOUT}, not 0.0"),
         (
             "health_check_interval=-5",
-            "health_check_interval must be a number of seconds, 0 or more, not -5",
+            "health_check_interval must be 0 seconds or more, not -5",
         ),
         ("db=-1", "db must be a whole number, 0 or more, not -1"),
         ("client_name=a%20b", "client_name must be text without blanks, not 'a b'"),

@@ -91,8 +91,21 @@ def test_no_lock_is_held_meanwhile(
     assert free == [True, True]
 
 
-def test_so_does_the_pool_that_waits_for_no_connection(redis_url: str, slept: list[float]) -> None:
-    """Else a storm: each thread tries, and is refused, thousands of times a second."""
+def test_the_pool_that_never_waits_does_not(
+    redis_url: str, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails at once, without an attempt: thousands a second would meet who comes back."""
+    now = time.monotonic()
+    monkeypatch.setattr(_upkeep, "monotonic", lambda: now)
     pool = ConnectionPool.from_url(redis_url, connection_class=Refused)
-    fail(pool, 6)
-    assert slept == [0.05, 0.1, 0.2, 0.4, 0.5]
+    fail(pool, 3)
+    for _ in range(9):
+        with pytest.raises(RedisConnectionError, match=r"^not tried again yet, after: .*refused"):
+            pool.get_connection()
+    assert pool.stats().in_use == 0
+    assert pool.stats().connect_errors == 3
+    monkeypatch.setattr(Refused, "refusing", False)
+    now += 0.5
+    assert Redis(connection_pool=pool).ping()
+    assert slept == []
+    pool.disconnect()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import socket
+import struct
+from fractions import Fraction
 from math import inf, nan
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 import redis.asyncio
+import redis.asyncio.retry
 import redis.asyncio.sentinel
 import redis.sentinel
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from forksafe_redis import BlockingConnectionPool, ConnectionPool, SentinelConnectionPool
@@ -63,27 +69,31 @@ TIMEOUT = "a number of seconds above 0 and below 9e+09"
     ("option", "values", "wanted"),
     [
         ("host", [5, ""], "text, not empty"),
-        ("port", ["x", 0, -1, 99999, 1.5, True], "a whole number from 1 to 65535"),
-        ("db", ["zero", -1, 1.5, True], "a whole number, 0 or more"),
-        ("protocol", ["x", 9], "2 or 3"),
-        ("socket_timeout", ["5", 0, -1, nan, inf, True, 10**20, 10**400], TIMEOUT),
+        ("port", ["x", None, 0, -1, 99999, inf], "a whole number from 1 to 65535"),
+        ("db", ["zero", "01", b"x", -1, 1.5, True], "a whole number, 0 or more"),
+        ("protocol", ["x", 9, inf], "2 or 3"),
+        ("socket_timeout", ["5", 0, -1, nan, inf, 10**20, 10**400], TIMEOUT),
         ("socket_connect_timeout", ["5", 0, -1, nan, inf], TIMEOUT),
-        ("socket_type", ["x", 1.5], "a family of addresses, as in the module socket, or 0"),
-        ("health_check_interval", ["5", -1, nan], "a number of seconds, 0 or more"),
-        ("socket_read_size", ["5", 0, 1.5], "a whole number, 1 or more"),
+        ("socket_type", ["x", None, 1.5], "a family of addresses, as in the module socket, or 0"),
+        ("health_check_interval", ["5", [5]], "a number of seconds"),
+        ("socket_read_size", ["5", None, 0, 1.5], "a whole number, 1 or more"),
         ("socket_keepalive_options", [5, [1], {"x": 1}, {1: "x"}], "a dict of numbers by number"),
-        ("client_name", [["a"], object], "text"),
-        ("encoding", [5, None, "klingon", "base64"], "a codec of text that Python knows"),
-        ("encoding_errors", [5, None, "shrug"], "an error handler that Python knows"),
-        ("retry", [5, Retry], "a redis.retry.Retry"),
+        ("client_name", [["a"], object, True], "text"),
+        ("encoding", [5, "klingon", "base64"], "a codec of text that Python knows"),
+        ("encoding_errors", [5, "shrug"], "an error handler that Python knows"),
+        ("retry", [5, Retry, redis.asyncio.retry.Retry(NoBackoff(), 1)], "a redis.retry.Retry"),
         ("retry_on_error", [5, ["x"], ValueError], "a list of exceptions"),
-        ("redis_connect_func", [5], "a function"),
+        (
+            "redis_connect_func",
+            [5, redis.asyncio.Connection.connect],
+            "a function that is not async",
+        ),
         ("command_packer", [5], "an object with a method pack()"),
-        ("parser_class", [5], "a class"),
+        ("parser_class", [5, None], "a class of parsers"),
         (
             "connection_class",
             [None, 5, int, "redis.Connection", redis.asyncio.Connection],
-            "a class of connections that is not async",
+            "a class of connections that is not async (a URL is for from_url)",
         ),
         ("cache_config", [5], "a redis.cache.CacheConfig"),
         ("event_dispatcher", [5], "a redis.event.EventDispatcher"),
@@ -107,12 +117,44 @@ def test_what_may_be_a_password_is_not_shown(kind: Any, option: str) -> None:
         kind(**{option: ["secret"]})
 
 
-class Named(redis.Connection):
-    """Takes what its signature does not tell."""
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("option", ["connection_class", "db", "port", "encoding"])
+def test_nor_is_a_url(kind: Any, option: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"^{option} must be .*, not str$"):
+        kind(**{option: "redis://:secret@localhost"})
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.wibble = options.pop("wibble")
-        super().__init__(*args, **options)
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("path", ["", None, Path("/run/redis.sock")])
+def test_a_path(kind: Any, path: object) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^path must be text, not empty, not "):
+        kind(connection_class=redis.UnixDomainSocketConnection, path=path)
+
+
+class Zero(enum.IntEnum):
+    ZERO = 0
+
+
+class Replies(enum.IntEnum):
+    RESP3 = 3
+
+
+class Named(redis.Connection):
+    """Its options are what it makes of them."""
+
+    def __init__(self, *, db: Any = 0, **options: Any) -> None:
+        self.named = db
+        super().__init__(**options)
+
+
+class Instrumented:
+    """Has its methods from what it stands before."""
+
+    def __init__(self, **options: Any) -> None:
+        self._connection = redis.Connection(**options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 @pytest.mark.parametrize("kind", OURS)
@@ -120,15 +162,23 @@ class Named(redis.Connection):
     "options",
     [
         {"db": "0", "client_name": 5, "socket_timeout": 5, "socket_connect_timeout": 0.5},
-        {"db": None, "client_name": b"shop:1", "protocol": "3", "encoding": "latin-1"},
+        {"db": "", "client_name": b"shop:1", "protocol": "3", "encoding": "latin-1"},
+        {"db": b"0", "client_name": "", "protocol": Replies.RESP3, "health_check_interval": False},
+        {"db": Zero.ZERO, "health_check_interval": Fraction(5), "retry": False},
+        {"db": False, "health_check_interval": inf, "credential_provider": False},
         {"socket_type": socket.AF_INET, "socket_keepalive_options": {socket.TCP_KEEPINTVL: 10}},
-        {"host": b"127.0.0.1", "password": None, "retry": None, "retry_on_error": ()},
-        {"retry_on_error": (redis.ConnectionError,), "health_check_interval": inf},
-        {"parser_class": redis.connection.DefaultParser},
-        {"connection_class": Named, "wibble": 5},
+        {"socket_keepalive_options": {socket.TCP_KEEPINTVL: struct.pack("i", 10)}},
+        {"socket_keepalive_options": ()},
         {"socket_keepalive_options": getattr(redis.connection, "SENTINEL", None)},
+        {"host": b"127.0.0.1", "password": None, "retry": None, "retry_on_error": ()},
+        {"username": "", "password": "", "socket_timeout": True},
+        {"retry_on_error": (redis.ConnectionError, KeyboardInterrupt)},
+        {"parser_class": redis.connection.DefaultParser},
+        {"connection_class": Named, "db": ["of", "any", "kind"]},
         {"connection_class": lambda **options: redis.Connection(**options)},
+        {"connection_class": Instrumented},
     ],
+    ids=lambda options: "-".join(options),
 )
 def test_what_redis_py_works_with(kind: Any, options: Any, redis_url: str) -> None:
     address = redis.connection.parse_url(redis_url)
@@ -136,6 +186,11 @@ def test_what_redis_py_works_with(kind: Any, options: Any, redis_url: str) -> No
         pool = one(**{**address, **options})
         assert redis.Redis(connection_pool=pool).ping()
         pool.disconnect()
+
+
+def test_what_sentinels_replace_is_not_looked_at() -> None:
+    sentinel = redis.sentinel.Sentinel([])
+    SentinelConnectionPool("themaster", sentinel, host="", port=0)
 
 
 @pytest.mark.parametrize("queue_class", [None, 7, "LifoQueue", lambda: None])

@@ -164,6 +164,16 @@ def test_who_connects_again_after_failures_waits_a_little(
     assert pool._pool.stats().connect_errors == 6
 
 
+def test_who_does_not_wait_is_told_by_the_driver_each_time(kind: Any) -> None:
+    def creator() -> Any:
+        raise OSError("refused")
+
+    pool = kind(creator, timeout=0)
+    for _ in range(6):
+        with pytest.raises(OSError, match="refused"):
+            pool.connect()
+
+
 def test_numbers(kind: Any) -> None:
     pool = kind(Connection, pool_size=2, max_overflow=1)
     expected = (
