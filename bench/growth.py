@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 
 from bench.one_thread import loop
 from bench.peers import Dummy, Peer
-from bench.rounds import Claim, Effort, Table, interleave, per_operation
+from bench.rounds import Claim, Contender, Effort, Table, interleave, per_operation
 from forksafe_pool import Pool
 
 SIZES = (1, 10, 100, 1_000, 10_000)
 POOLS = (1, 10, 100, 1_000)
 FORKS = (0, 10, 100, 1_000)
+_spawning = multiprocessing.get_context("spawn")
+
 #: What a figure may differ from the smallest one's by, and still be called the same.
 SAME = 1.1
 
@@ -50,24 +55,48 @@ def by_pools(effort: Effort) -> Table:
 
 
 def by_forks(effort: Effort) -> Table:
-    """The process forks between the rounds: the figures of few forks come first."""
-    figures: dict[str, list[float]] = {}
-    peer = full(1)
-    forked = 0
-    for number in FORKS[:2] if effort.is_smoke else FORKS:
-        while forked < number:
-            fork()
-            forked += 1
-        name = f"{number:,}"
-        contenders = {name: per_operation(loop(peer), effort)}
-        figures |= interleave(f"growth, {name} forks", contenders, effort)
+    with contextlib.ExitStack() as stack:
+        contenders = {
+            f"{number:,}": stack.enter_context(has_forked(number, effort))
+            for number in (FORKS[:2] if effort.is_smoke else FORKS)
+        }
+        figures = interleave("growth, forks", contenders, effort)
     return table(
         "growth-forks",
         "by the number of forks",
-        "The same pool, after its process has forked so often. Not interleaved: the order is part "
-        "of the matter.",
+        "So many children were forked by each of these processes, which then take turns.",
         figures,
     )
+
+
+@contextlib.contextmanager
+def has_forked(number: int, effort: Effort) -> Iterator[Contender]:
+    """A process with a pool that has forked so often, and measures when it is asked to."""
+    ours, theirs = multiprocessing.Pipe()
+    process = _spawning.Process(target=fork_and_measure, args=(number, effort, theirs))
+    process.start()
+    theirs.close()
+
+    def ask() -> float:
+        ours.send(None)
+        return float(ours.recv())
+
+    try:
+        ours.recv()
+        yield ask
+    finally:
+        ours.close()
+        process.join()
+
+
+def fork_and_measure(number: int, effort: Effort, asked: Connection) -> None:
+    contender = per_operation(loop(full(1)), effort)
+    for _ in range(number):
+        fork()
+    with contextlib.suppress(EOFError):
+        while True:
+            asked.send(contender())
+            asked.recv()
 
 
 def table(name: str, by: str, about: str, figures: dict[str, list[float]]) -> Table:
