@@ -7,14 +7,13 @@ SHORT: dict[str, str] = {
         "knows its place, which saves a look-up."
     ),
     "get-tcp": (
-        "What is missing to 5 %: of the 107,000 instructions that a GET takes outside the kernel "
-        "13,000 are the pool's (`valgrind --tool=callgrind python -m bench.redis_get NAME URL N`, "
-        "for two N, with and without it). Most of them take the connection and give it back, in "
-        "less than twice what the core's acquire + release takes; what comes on top asks what "
-        "redis-py may have left on a connection (a reply, a token, a mark), and whether anybody "
-        "listens to its metrics. The rest counts replies and asks the sentinel. To write `acquire` "
-        "and `release` out in redis' pool as well would save a tenth of it, half a hundredth of a "
-        "GET, and have the most delicate lines twice."
+        "What is missing to 5 %: of the 105,000 instructions that a GET takes outside the kernel "
+        "10,000 are the pool's (`valgrind --tool=callgrind python -m bench.redis_get NAME URL N`, "
+        "for an N of 500 and of 4,500, with and without it). Most of them take the connection and "
+        "give it back, in less than twice what the core's acquire + release takes, as the tables "
+        "show; what comes on top asks what redis-py may have left on a connection (a reply, a "
+        "token, a mark), and whether anybody listens to its metrics. The rest counts replies and "
+        "asks the sentinel."
     ),
     "get-unix": "As above; here the GET itself is shorter still.",
     "threads-throughput": (
