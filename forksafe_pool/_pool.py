@@ -38,7 +38,8 @@ class Pool(Upkeep[C]):
 
     Parameters:
         connect: makes a connection: ``connect() -> connection``. Its errors reach who acquires;
-            after one the next attempt waits a random time first, half a second at most.
+            after one the next attempt waits a random time first, half a second at most. Who does
+            not wait gets `PoolTimeout` meanwhile, after three in a row.
         max_size: how many connections a process may have at a time.
         min_size: how many `fill` makes, and how many `max_idle` leaves alone.
         timeout: seconds that `acquire` waits for a connection. None: for ever. 0: not at all.
@@ -160,7 +161,8 @@ class Pool(Upkeep[C]):
             timeout: seconds to wait, instead of the pool's. None: for ever. 0: not at all.
 
         Raises:
-            PoolTimeout: none became available in time.
+            PoolTimeout: none became available in time; or ``timeout`` is 0, and ``connect`` has
+                just failed several times.
             TooManyWaiting: `max_waiting` callers wait already.
             PoolClosed: the pool is closed, or was closed meanwhile.
             Exception: what ``connect`` or ``configure`` raised.

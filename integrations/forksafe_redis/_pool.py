@@ -201,7 +201,7 @@ class ConnectionPool(redis.ConnectionPool):
 
         Raises:
             MaxConnectionsError: all are in use.
-            redis.ConnectionError: it could not be connected.
+            redis.ConnectionError: it could not be connected, or several could not just now.
         """
         start = monotonic() if _metrics.is_enabled() else 0.0
         if not self._entered.alive:
