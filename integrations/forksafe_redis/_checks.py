@@ -17,7 +17,7 @@ from typing import Any
 from redis import connection
 
 #: What an option must be, and whether a value is: where the question raises, it is not.
-_Check = tuple[str, Callable[[Any], object]]
+_Check = tuple[str, Callable[[Any], bool]]
 
 
 def _runs_now(function: Any) -> bool:
@@ -38,6 +38,22 @@ def _is_filled(value: Any) -> bool:
     return isinstance(value, str | bytes | bytearray) and len(value) > 0
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(index(value), int)
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value + 0.0, "__float__")
+
+
+def _is_codec(value: Any) -> bool:
+    return isinstance("a".encode(value), bytes)
+
+
+def _is_error_handler(value: Any) -> bool:
+    return callable(codecs.lookup_error(value))
+
+
 def _is_timeout(value: Any) -> bool:
     # More is too much for the socket.
     return value is None or 0 < (value if isinstance(value, float) else index(value)) < TIMEOUT_MAX
@@ -52,9 +68,9 @@ def _is_database(value: Any) -> bool:
 
 
 def _are_socket_options(value: Any) -> bool:
-    return all(isinstance(index(name), int) for name in value) and all(
-        isinstance(one, bytes | bytearray | memoryview) or isinstance(index(one), int)
-        for one in value.values()
+    return all(
+        _is_whole(name) and (isinstance(one, bytes | bytearray | memoryview) or _is_whole(one))
+        for name, one in value.items()
     )
 
 
@@ -77,7 +93,7 @@ _ALWAYS: dict[str, _Check] = {
     "host": ("text, not empty", lambda value: value is None or _is_filled(value)),
     "port": ("a whole number from 1 to 65535", lambda value: 0 < int(value) < 65536),
     "path": ("text, not empty", _is_filled),
-    "socket_type": ("a family of addresses, as in the module socket, or 0", index),
+    "socket_type": ("a family of addresses, as in the module socket, or 0", _is_whole),
     "socket_timeout": _TIMEOUT,
     "socket_connect_timeout": _TIMEOUT,
     "socket_read_size": ("a whole number, 1 or more", lambda value: index(value) >= 1),
@@ -89,10 +105,10 @@ _IF_TRUE: dict[str, _Check] = {
     "client_name": _TEXT,
     "protocol": ("2 or 3", lambda value: int(value) in (2, 3)),
     "db": ("a whole number, 0 or more", _is_database),
-    "health_check_interval": ("a number of seconds", lambda value: value + 0.0 is not None),
+    "health_check_interval": ("a number of seconds", _is_number),
     "socket_keepalive_options": ("a dict of numbers by number", _are_socket_options),
-    "encoding": ("a codec of text that Python knows", lambda value: "a".encode(value)),
-    "encoding_errors": ("an error handler that Python knows", codecs.lookup_error),
+    "encoding": ("a codec of text that Python knows", _is_codec),
+    "encoding_errors": ("an error handler that Python knows", _is_error_handler),
     "retry": (
         "a redis.retry.Retry",
         lambda value: not isinstance(value, type) and _has("call_with_retry")(value),
@@ -145,7 +161,7 @@ def _check(name: str, value: Any, check: _Check) -> None:
     wanted, fits = check
     kind: type[Exception] = ValueError
     try:
-        if fits(value) is not False:
+        if fits(value):
             return
     except (TypeError, AttributeError):
         kind = TypeError
