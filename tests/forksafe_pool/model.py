@@ -125,6 +125,16 @@ class SideBySide:
         self.leases[conn] = lease
         return conn
 
+    def lend_in_vain(
+        self, error: type[Exception], counter: str, warm: FakeConnection | None
+    ) -> None:
+        """The pool lends nothing; ``warm``, which it had and may not lend, it has closed."""
+        with pytest.raises(error):
+            self.lend()
+        self.counters[counter] += 1
+        if warm is not None:
+            self.close(warm)
+
     def give_back(self, conn: FakeConnection) -> None:
         if conn in self.leases:
             self.leases.pop(conn).__exit__(None, None, None)
@@ -136,28 +146,18 @@ class SideBySide:
     def acquire(self, *, refuse: bool = False) -> None:
         warm = self.available.pop() if self.available else None
         if warm is None and self.total == self.max_size:
-            self.counters["timeouts"] += 1
-            with pytest.raises(PoolTimeout):
-                self.lend()
+            self.lend_in_vain(PoolTimeout, "timeouts", warm)
             return
         if warm is not None and self.fit(warm):
             assert self.lend() is warm
             conn = warm
         elif self.put_off():
-            with pytest.raises(PoolTimeout):
-                self.lend()
-            self.counters["timeouts"] += 1
-            if warm is not None:
-                self.close(warm)
+            self.lend_in_vain(PoolTimeout, "timeouts", warm)
             return
         elif refuse:
             self.failures += 1
             self.connections.errors.append(Refused())
-            with pytest.raises(Refused):
-                self.lend()
-            self.counters["connect_errors"] += 1
-            if warm is not None:
-                self.close(warm)
+            self.lend_in_vain(Refused, "connect_errors", warm)
             return
         else:
             conn = self.lend()
