@@ -87,7 +87,7 @@ class Client:
         return True
 
     def outlast_failures(self) -> None:
-        """Whoever waits for a connection need not wait before asking for one."""
+        """Return when the pool may connect again: at once, where a caller waits for that itself."""
 
     def assert_answered(self) -> None:
         """There is an answer, and no error."""
