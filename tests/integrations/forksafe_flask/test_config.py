@@ -69,7 +69,7 @@ def test_options_in_the_url(make_app: MakeApp) -> None:
     [
         (URL, redis.Connection),
         ("rediss://localhost", redis.SSLConnection),
-        ("unix://user:pass@/tmp/a@b.sock?db=1", redis.UnixDomainSocketConnection),
+        ("unix://user:pass@/run/a@b.sock?db=1", redis.UnixDomainSocketConnection),
     ],
 )
 def test_the_schemes(make_app: MakeApp, url: str, connection_class: type) -> None:
