@@ -44,18 +44,21 @@ class Upkeep(Generic[C]):
     # -- made ---------------------------------------------------------------------------------
 
     def _back_off(self, ledger: Ledger[C], timeout: float | None) -> None:
-        """Wait before another attempt to connect: a random time, longer after more failures.
+        """Wait before another attempt to connect: until a random time after the last that failed.
 
-        So that a server that comes back is not met by everybody at once. Who does not wait at all
-        fails as long as somebody has tried that recently.
+        Longer after more failures, so that a server that comes back is not met by everybody at
+        once. Who does not wait at all fails as long as somebody has tried that recently.
         """
         longest = min(_BACK_OFF_AT_MOST, _BACK_OFF_FIRST * 2.0 ** min(ledger.failures - 1, 9))
         seconds = longest * _chance()
+        now = monotonic()
         if timeout == 0:
-            now = monotonic()
             if ledger.failures >= _FREE_ATTEMPTS and now < ledger.retry_at:
                 raise self._timed_out(ledger, timeout)
             ledger.retry_at = now + seconds
+            return
+        seconds -= now - ledger.failed_at
+        if seconds <= 0:
             return
         # By its module: gevent patches it there.
         time.sleep(seconds if timeout is None else min(seconds, timeout))
@@ -86,7 +89,7 @@ class Upkeep(Generic[C]):
             ledger.opened += 1
             self._driver.configure(conn)
         except BaseException as error:
-            ledger.note_failure(error)
+            ledger.note_failure(error, monotonic())
             raise
         ledger.note_success()
         now = monotonic()
@@ -110,7 +113,7 @@ class Upkeep(Generic[C]):
         try:
             _making.watched(ledger.making, connect)
         except BaseException as error:
-            ledger.note_failure(error)
+            ledger.note_failure(error, monotonic())
             raise
         ledger.note_success()
 

@@ -15,7 +15,7 @@ from tests.support.forks import c_fork, in_child
 
 
 @pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def slept(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> list[float]:
     """How long each wait was, if the chance was always the most that it can be."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
@@ -80,6 +80,20 @@ def test_a_success_ends_it(connections: Connections, slept: list[float]) -> None
     assert slept == [0.05]
 
 
+def test_what_has_passed_since_the_last_failure_counts(
+    connections: Connections, slept: list[float], clock: Clock
+) -> None:
+    pool = Pool(connections)
+    fail(pool, connections, 4)
+    slept.clear()
+    clock.advance(0.3)
+    fail(pool, connections, 1)
+    assert slept == [pytest.approx(0.1)]
+    clock.advance(0.5)
+    pool.acquire()
+    assert len(slept) == 1
+
+
 @pytest.mark.parametrize(
     ("acquire", "longest"),
     [
@@ -106,7 +120,7 @@ def test_who_has_waited_in_line_waits_for_what_is_left_of_the_time(
 ) -> None:
     pool = Pool(connections, max_size=1)
     held = pool.acquire()
-    pool._ledger.failures = 8
+    pool._ledger.failures, pool._ledger.failed_at = 8, clock.now + LIMIT - 0.2
     waiter = wait_in_line(pool, lambda: pool.acquire(LIMIT))
     clock.advance(LIMIT - 0.2)
     slept.clear()

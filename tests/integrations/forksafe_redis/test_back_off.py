@@ -34,6 +34,8 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long each wait was, if the chance was always the most that it can be."""
     slept: list[float] = []
+    now = time.monotonic()
+    monkeypatch.setattr(_upkeep, "monotonic", lambda: now)
     monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setattr(_upkeep, "_chance", lambda: 1.0)
     return slept

@@ -137,6 +137,8 @@ def test_who_connects_again_after_failures_waits_a_little(
 ) -> None:
     """Whether the pool makes a record, or has one whose connection was lost."""
     slept: list[float] = []
+    now = time.monotonic()
+    monkeypatch.setattr(_upkeep, "monotonic", lambda: now)
     monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setattr(_upkeep, "_chance", lambda: 1.0)
     refused = False
