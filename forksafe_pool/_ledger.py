@@ -119,7 +119,6 @@ class Ledger(Generic[C]):
         "closed",
         "closers",
         "connect_errors",
-        "failed_at",
         "failures",
         "foreign_releases",
         "half_made",
@@ -138,6 +137,7 @@ class Ledger(Generic[C]):
         "severed_in_use",
         "size",
         "timeouts",
+        "tried_at",
         "waiters",
     )
 
@@ -184,8 +184,9 @@ class Ledger(Generic[C]):
         self.connect_errors = 0
         #: Attempts to connect that have failed since the last one that did not.
         self.failures = 0
-        #: When the last of them did, and when who does not wait may try again, after several.
-        self.failed_at = self.retry_at = 0.0
+        #: When the last attempt since then was begun or failed, and when who does not wait may try
+        #: again.
+        self.tried_at = self.retry_at = 0.0
         self.timeouts = 0
         self.foreign_releases = 0
         self.severed = 0
@@ -226,7 +227,7 @@ class Ledger(Generic[C]):
         """Remember why a connection could not be made, for those who wait in vain."""
         self.connect_errors += 1
         self.failures += 1
-        self.failed_at = now
+        self.tried_at = now
         try:
             # Without its traceback, which would keep every caller's variables alive.
             self.last_error = copy.copy(error)

@@ -44,7 +44,7 @@ class Upkeep(Generic[C]):
     # -- made ---------------------------------------------------------------------------------
 
     def _back_off(self, ledger: Ledger[C], timeout: float | None) -> None:
-        """Wait before another attempt to connect: until a random time after the last that failed.
+        """Wait before another attempt to connect: until a random time after the last one.
 
         Longer after more failures, so that a server that comes back is not met by everybody at
         once. Who does not wait at all fails as long as somebody has tried that recently.
@@ -57,8 +57,9 @@ class Upkeep(Generic[C]):
                 raise self._timed_out(ledger, timeout)
             ledger.retry_at = now + seconds
             return
-        seconds -= now - ledger.failed_at
+        seconds -= now - ledger.tried_at
         if seconds <= 0:
+            ledger.tried_at = now  # the others wait for what this one finds
             return
         # By its module: gevent patches it there.
         time.sleep(seconds if timeout is None else min(seconds, timeout))

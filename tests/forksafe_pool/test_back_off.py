@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,7 +12,7 @@ import pytest
 
 from forksafe_pool import Pool, PoolClosed, PoolTimeout, _upkeep
 from tests.forksafe_pool.fakes import Clock, Connections, FakeConnection
-from tests.forksafe_pool.threads import LIMIT, wait_in_line
+from tests.forksafe_pool.threads import LIMIT, Caller, wait_in_line
 from tests.support.forks import c_fork, in_child
 
 
@@ -94,6 +96,34 @@ def test_what_has_passed_since_the_last_failure_counts(
     assert len(slept) == 1
 
 
+def test_a_crowd_that_comes_long_after_is_spread_all_the_same(
+    connections: Connections, slept: list[float], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tries; the others wait, each its own time, as if that one had failed."""
+    waits: queue.SimpleQueue[float] = queue.SimpleQueue()
+    everybody_came = threading.Event()
+
+    def connect() -> FakeConnection:
+        assert everybody_came.wait(LIMIT)
+        return connections()
+
+    pool = Pool(connect, max_size=20, max_lifetime=None)
+    everybody_came.set()
+    fail(pool, connections, 8)
+    everybody_came.clear()
+    monkeypatch.setattr(time, "sleep", waits.put)
+    clock.advance(3600)
+    chances = iter(range(1, 100))
+    monkeypatch.setattr(_upkeep, "_chance", lambda: next(chances) / 100)
+    callers = [Caller(pool.acquire) for _ in range(20)]
+    waited = {waits.get(timeout=LIMIT) for _ in range(19)}
+    everybody_came.set()
+    assert len({caller.result() for caller in callers}) == 20
+    assert len(waited) == 19
+    assert max(waited) > 0.05
+    assert waits.empty()
+
+
 @pytest.mark.parametrize(
     ("acquire", "longest"),
     [
@@ -120,7 +150,7 @@ def test_who_has_waited_in_line_waits_for_what_is_left_of_the_time(
 ) -> None:
     pool = Pool(connections, max_size=1)
     held = pool.acquire()
-    pool._ledger.failures, pool._ledger.failed_at = 8, clock.now + LIMIT - 0.2
+    pool._ledger.failures, pool._ledger.tried_at = 8, clock.now + LIMIT - 0.2
     waiter = wait_in_line(pool, lambda: pool.acquire(LIMIT))
     clock.advance(LIMIT - 0.2)
     slept.clear()
