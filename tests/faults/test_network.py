@@ -101,6 +101,25 @@ def test_a_server_that_is_silent_for_a_while(kind: type[Client], server: Server)
     assert_all_is_well(client)
 
 
+@pytest.mark.parametrize("kind", WAITING, indirect=True, ids=lambda kind: kind.name)
+def test_a_silence_that_everybody_waits_out(kind: type[Client], proxy: FaultyProxy) -> None:
+    """Those who asked and those in line behind them each hear what is theirs."""
+    client = kind(proxy.port, check_after=NEVER, patience=None)
+    proxy.hold_replies()
+    first = [Caller(client.is_answered) for _ in range(SIZE)]
+    eventually(lambda: client.stats().total == SIZE, LIMIT)
+    proxy.pass_on()
+    assert all(caller.result(LIMIT) for caller in first)
+    proxy.hold_replies()
+    callers = [Caller(client.is_answered) for _ in range(2 * SIZE)]
+    eventually(lambda: client.stats().waiting == SIZE, LIMIT)
+    assert client.stats().in_use == SIZE
+    proxy.pass_on()
+    assert all(caller.result(LIMIT) for caller in callers)
+    assert client.stats().opened == SIZE
+    assert_all_is_well(client)
+
+
 @pytest.mark.parametrize("length", [0, 1, 7])
 def test_half_a_reply_and_then_the_end(kind: type[Client], proxy: FaultyProxy, length: int) -> None:
     client = kind(proxy.port, check_after=NEVER)
