@@ -241,6 +241,14 @@ def test_what_is_written_later(kind: Any) -> None:
     assert pool.connection_class is redis.Connection
 
 
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "soon", True])
+def test_a_timeout_that_is_written_later(timeout: Any) -> None:
+    pool = BlockingConnectionPool(timeout=3)
+    with pytest.raises((TypeError, ValueError), match=r"^timeout must be .* seconds"):
+        pool.timeout = timeout
+    assert pool.timeout == 3
+
+
 def outcome(kind: Any, url: str) -> object:
     """The options of the pool that ``url`` makes, or the error."""
     try:
