@@ -226,6 +226,8 @@ class Ledger(Generic[C]):
     def note_failure(self, error: BaseException, now: float) -> None:
         """Remember why a connection could not be made, for those who wait in vain."""
         self.connect_errors += 1
+        if not isinstance(error, Exception):
+            return  # who connected was killed, which says nothing of the server
         self.failures += 1
         self.tried_at = now
         try:

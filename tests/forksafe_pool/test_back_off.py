@@ -63,6 +63,16 @@ def test_a_connection_that_cannot_be_configured_is_a_failure(
     assert slept == [0.05, 0.1]
 
 
+def test_who_is_killed_meanwhile_is_none(connections: Connections, clock: Clock) -> None:
+    pool = Pool(connections, timeout=0)
+    for _ in range(5):
+        connections.errors.append(SystemExit())
+        with pytest.raises(SystemExit):
+            pool.acquire()
+    pool.release(pool.acquire())
+    assert pool.stats().connect_errors == 5
+
+
 def test_it_is_a_random_part_of_that(
     connections: Connections, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
