@@ -36,6 +36,8 @@ RECOVERY = 1.0
 #: What a process's memory may become, of what it was. A worker grows from 48 MB, just forked, to
 #: 51 MB within a minute, while its threads' arenas fill: by less than that, not warmed up either.
 GROWTH = 1.1
+#: Of the requests: servers are away for a part of the time.
+ERRORS = 0.1
 #: Minutes after which there has been every kind of fault.
 EVERYTHING = 5
 #: Of the time: its last part, in which no worker dies, and of that part what warms them up.
@@ -160,13 +162,11 @@ class Soak:
         pid = self.server.masters[0]
         return usage({pid: 0})[pid]
 
-    def sockets(self, workers: set[int]) -> int:
-        """How many sockets to the servers these processes have."""
+    def sockets(self, worker: int) -> int:
+        """How many sockets to the servers it has."""
         return sum(
-            len(ports)
+            len(self.server.connections(server.port).get(worker, ()))
             for server in (self._valkey, self._postgres)
-            for pid, ports in self.server.connections(server.port).items()
-            if pid in workers
         )
 
     def clients(self) -> int:
@@ -224,8 +224,8 @@ def soak(soaked: Soak, minutes: float) -> dict[str, Any]:
         early = soaked.master()
         soaked.run(minutes * 60)
         late = soaked.master()
-        answers = server.ask_each(soaked.late, "/stats").values()
-        held = sum(answer["held"] for answer in answers)
+        answers = server.ask_each(soaked.late, "/stats")
+        strays = [soaked.sockets(pid) - int(answer["held"]) for pid, answer in answers.items()]
         pairs = [(early, late), *((soaked.early[pid], soaked.late[pid]) for pid in soaked.early)]
         more = [max(0, after.descriptors - before.descriptors) for before, after in pairs]
         master, *workers = [round(after.memory / before.memory, 3) for before, after in pairs]
@@ -238,10 +238,10 @@ def soak(soaked: Soak, minutes: float) -> dict[str, Any]:
             "faults": dict(sorted(soaked.faults.items())),
             "astray": load.astray,
             "hangs": load.hangs,
-            "places lost": sum(answer["in_use"] + answer["over"] for answer in answers),
+            "places lost": sum(answer["lost"] for answer in answers.values()),
             # A worker has a socket for each connection of its pools, and no more of other
             # descriptors than it had; nor has the master.
-            "descriptors leaked": sum(more) + max(0, soaked.sockets(set(soaked.late)) - held),
+            "descriptors leaked": sum(more) + sum(max(0, number) for number in strays),
             "recovery": round(max(soaked.recoveries, default=0.0), 2),
             "recoveries": len(soaked.recoveries),
             "memory": master,
@@ -252,13 +252,15 @@ def soak(soaked: Soak, minutes: float) -> dict[str, Any]:
 
 
 def is_well(found: dict[str, Any]) -> bool:
-    nothing = ("astray", "hangs", "places lost", "descriptors leaked", "connections left")
     return (
-        not any(found[name] for name in nothing)
+        not any(found[name] for name in record.NOTHING)
         and found["recovery"] < RECOVERY
         and max(found["memory"], found["workers' memory"]) < GROWTH
         and min(found["requests"], found["forks"]) > 0
-        and (found["minutes"] < EVERYTHING or min(found["faults"].values()) > 0)
+        and found["errors"] < ERRORS * found["requests"]
+        and (
+            found["minutes"] < EVERYTHING or min(*found["faults"].values(), found["recoveries"]) > 0
+        )
     )
 
 

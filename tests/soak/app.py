@@ -15,12 +15,14 @@ import forksafe_psycopg
 import forksafe_redis
 
 LIMIT = 15.0
+#: One less than a worker has threads: somebody is in line when a fault strikes.
+SIZE = 3
 
 app = Flask(__name__)
 cache: Any = redis.Redis(
     connection_pool=forksafe_redis.BlockingConnectionPool.from_url(
         os.environ["SOAK_REDIS"],
-        max_connections=4,
+        max_connections=SIZE,
         timeout=5,
         socket_timeout=2,
         socket_connect_timeout=2,
@@ -28,7 +30,7 @@ cache: Any = redis.Redis(
     )
 )
 database = forksafe_psycopg.Pool(
-    os.environ["SOAK_POSTGRES"], max_size=4, timeout=5, check_after=0.1, name="database"
+    os.environ["SOAK_POSTGRES"], max_size=SIZE, timeout=5, check_after=0.1, name="database"
 )
 
 
@@ -83,11 +85,17 @@ def held(pool: Any) -> int:
     return sum(pool._driver._fileno(connection) >= 0 for connection in connections)
 
 
+def lost(pool: Any) -> int:
+    """How many of its places are not there, and how many there are too many, while nobody asks."""
+    stats: forksafe_pool.PoolStats = pool.stats()
+    too_many = max(0, len(pool._checkpid().roster) - stats.max_size)
+    return abs(stats.total - stats.available) + too_many
+
+
 @app.get("/stats")
 def stats() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "held": sum(held(pool) for pool in forksafe_pool.pools()),
-        "in_use": sum(pool.stats().in_use for pool in forksafe_pool.pools()),
-        "over": sum(pool.stats().total > pool.stats().max_size for pool in forksafe_pool.pools()),
+        "lost": sum(lost(pool) for pool in forksafe_pool.pools()),
     }
