@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from psycopg import AsyncCursor, Connection, ProgrammingError
@@ -21,6 +22,15 @@ _ARGUMENTS = {
 }
 
 
+def check_kinds(conninfo: object, kwargs: object) -> None:
+    """Raises TypeError, which does not show what may have a password in it."""
+    if not isinstance(conninfo, str):
+        raise TypeError(f"conninfo must be text, not {type(conninfo).__name__}")
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        given = type(kwargs).__name__
+        raise TypeError(f"kwargs must be a mapping of connect's arguments, not {given}")
+
+
 def check(conninfo: str, kwargs: dict[str, Any]) -> None:
     """Raises TypeError or ValueError, which name the argument; a password does not show."""
     if "\0" in conninfo:
@@ -28,8 +38,7 @@ def check(conninfo: str, kwargs: dict[str, Any]) -> None:
     try:
         written = conninfo_to_dict(conninfo)
     except (ProgrammingError, UnicodeError) as error:
-        # libpq's message shows the spot; the whole may hold a password.
-        raise ValueError(f"conninfo cannot be understood: {str(error).strip()}") from None
+        raise ValueError(f"conninfo cannot be understood: {_without_values(error)}") from None
     libpq = {info.keyword.decode() for info in Conninfo.get_defaults()}
     for name in kwargs:
         if name not in _ARGUMENTS | libpq:
@@ -38,8 +47,27 @@ def check(conninfo: str, kwargs: dict[str, Any]) -> None:
     given = {f"{name} in conninfo": (name, value) for name, value in written.items()}
     given |= {f'kwargs["{name}"]': (name, value) for name, value in kwargs.items()}
     for where, (name, value) in given.items():
+        if value is not None and name in libpq:
+            _text(where, value)
         if value is not None and name in _CHECKS:
             _CHECKS[name](where, value)
+
+
+def _without_values(error: Exception) -> str:
+    """What libpq says, but for what it quotes, which may be a password: names alone are shown."""
+    said = str(error).strip()
+    if said.startswith(("invalid connection option", "invalid URI query parameter")):
+        return said
+    # What it misses, "=" or "]", may be quoted before that.
+    return re.sub(r'^((?:[^"]|"."(?!"))*)".*"', r"\1…", said, flags=re.DOTALL)
+
+
+def _text(where: str, value: Any) -> None:
+    # psycopg takes str() of it, and so "b'localhost'". Not shown: it may be a password.
+    if isinstance(value, bytes | bytearray | list | tuple | dict | set):
+        raise TypeError(f"{where} must be text or a number, not {type(value).__name__}")
+    if "\0" in str(value):
+        raise ValueError(f"{where} must be text that has no zero byte in it")
 
 
 def _row_factory(where: str, value: Any) -> None:
@@ -70,7 +98,9 @@ def _port(where: str, value: Any) -> None:
         except ValueError:
             is_one = False
         if not is_one:
-            raise ValueError(f"{where} must be a number from 1 to 65535, not {value!r}")
+            # In a URL whose password has a "/", what stands for the port is the password.
+            shown = repr(value) if re.fullmatch(r"[-\d,]*", str(value)) else "other text"
+            raise ValueError(f"{where} must be a number from 1 to 65535, not {shown}")
 
 
 def _connect_timeout(where: str, value: Any) -> None:
@@ -80,13 +110,13 @@ def _connect_timeout(where: str, value: Any) -> None:
         raise ValueError(f"{where} must be a number of seconds, not {value!r}") from None
 
 
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+def _one_of(*values: str) -> Callable[[str, Any], None]:
+    def check(where: str, value: Any) -> None:
+        if str(value) not in values:
+            hint = _options.did_you_mean(str(value), values)
+            raise ValueError(f"{where} must be one of {', '.join(values)}, not {value!r}{hint}")
 
-
-def _sslmode(where: str, value: Any) -> None:
-    if str(value) not in _SSL_MODES:
-        hint = _options.did_you_mean(str(value), _SSL_MODES)
-        raise ValueError(f"{where} must be one of {', '.join(_SSL_MODES)}, not {value!r}{hint}")
+    return check
 
 
 # None is the default of each. What is missing here, libpq tells of when it connects.
@@ -98,5 +128,11 @@ _CHECKS: dict[str, Callable[[str, Any], object]] = {
     "autocommit": _autocommit,
     "port": _port,
     "connect_timeout": _connect_timeout,
-    "sslmode": _sslmode,
+    "sslmode": _one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "gssencmode": _one_of("disable", "prefer", "require"),
+    "channel_binding": _one_of("disable", "prefer", "require"),
+    "load_balance_hosts": _one_of("disable", "random"),
+    "target_session_attrs": _one_of(
+        *("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
+    ),
 }

@@ -60,9 +60,7 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
         connection_class: type[Connection[Any]] = Connection,
         **options: Any,
     ) -> None:
-        _options.text("conninfo", conninfo)
-        if kwargs is not None and not isinstance(kwargs, Mapping):
-            raise TypeError(f"kwargs must be a mapping of connect's arguments, not {kwargs!r}")
+        _arguments.check_kinds(conninfo, kwargs)
         if not (isinstance(connection_class, type) and issubclass(connection_class, Connection)):
             raise TypeError(
                 f"connection_class must be a subclass of psycopg.Connection, "

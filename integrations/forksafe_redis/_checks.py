@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import codecs
 import inspect
+import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from operator import index
 from threading import TIMEOUT_MAX
@@ -22,6 +24,14 @@ _Check = tuple[str, Callable[[Any], bool]]
 
 def _runs_now(function: Any) -> bool:
     return callable(function) and not inspect.iscoroutinefunction(function)
+
+
+def _takes_a_connection(function: Any) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # written in C: it does not tell
+        return _runs_now(function)
+    return _runs_now(function) and bool(signature.bind("connection"))
 
 
 def _has(method: str) -> Callable[[Any], bool]:
@@ -74,6 +84,25 @@ def _are_socket_options(value: Any) -> bool:
     )
 
 
+def _is_path(value: Any) -> bool:
+    return len(os.fspath(value)) > 0
+
+
+def _is_verify_mode(value: Any) -> bool:
+    if value is None or isinstance(value, str):
+        return value in (None, "none", "optional", "required")
+    return isinstance(ssl.VerifyMode(value), int)
+
+
+def _is_tls_version(value: Any) -> bool:
+    return value is None or isinstance(ssl.TLSVersion(value), int)
+
+
+def _are_ciphers(value: Any) -> bool:
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers(value)
+    return True
+
+
 def _are_errors(value: Any) -> bool:
     if not isinstance(value, list | tuple | set | frozenset):
         iter(value)  # to look in would empty a generator
@@ -89,6 +118,8 @@ _TEXT: _Check = (
     ),
 )
 
+_PATH: _Check = ("a path", _is_path)
+
 _ALWAYS: dict[str, _Check] = {
     "host": ("text, not empty", lambda value: value is None or _is_filled(value)),
     "port": ("a whole number from 1 to 65535", lambda value: 0 < int(value) < 65536),
@@ -98,12 +129,14 @@ _ALWAYS: dict[str, _Check] = {
     "socket_connect_timeout": _TIMEOUT,
     "socket_read_size": ("a whole number, 1 or more", lambda value: index(value) >= 1),
     "parser_class": ("a class of parsers", callable),
+    "protocol": ("2 or 3", lambda value: value is None or int(value) in (2, 3)),
+    "ssl_cert_reqs": ("none, optional, required or an ssl.VerifyMode", _is_verify_mode),
+    "ssl_min_version": ("an ssl.TLSVersion", _is_tls_version),
 }
 _IF_TRUE: dict[str, _Check] = {
     "username": _TEXT,
     "password": _TEXT,
     "client_name": _TEXT,
-    "protocol": ("2 or 3", lambda value: int(value) in (2, 3)),
     "db": ("a whole number, 0 or more", _is_database),
     "health_check_interval": ("a number of seconds", _is_number),
     "socket_keepalive_options": ("a dict of numbers by number", _are_socket_options),
@@ -115,7 +148,12 @@ _IF_TRUE: dict[str, _Check] = {
     ),
     "retry_on_error": ("a list of exceptions", _are_errors),
     "credential_provider": ("a redis.CredentialProvider", _has("get_credentials")),
-    "redis_connect_func": ("a function that is not async", _runs_now),
+    "redis_connect_func": (
+        "a function of one argument, the connection, that is not async",
+        _takes_a_connection,
+    ),
+    **dict.fromkeys(("ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_ca_path"), _PATH),
+    "ssl_ciphers": ("ciphers that OpenSSL knows", _are_ciphers),
     "command_packer": ("an object with a method pack()", _has("pack")),
 }
 _OF_POOLS: dict[str, _Check] = {
@@ -165,7 +203,7 @@ def _check(name: str, value: Any, check: _Check) -> None:
             return
     except (TypeError, AttributeError):
         kind = TypeError
-    except (ValueError, LookupError, OverflowError):
+    except (ValueError, LookupError, OverflowError, OSError):
         pass
     hidden = name in _SECRET or (isinstance(value, str) and re.search("://|@", value))
     raise kind(f"{name} must be {wanted}, not {type(value).__name__ if hidden else repr(value)}")

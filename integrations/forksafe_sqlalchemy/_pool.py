@@ -55,6 +55,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         if pool_size:  # without one the overflow has no meaning, as in SQLAlchemy
             _options.count("max_overflow", max_overflow, at_least=-1)
         _check_recycle(kw.get("recycle", -1))
+        _options.text_or_none("logging_name", kw.get("logging_name"))
         super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, **kw)  # type: ignore[arg-type]
         self._pool = Records(
             lambda: Record(self),
@@ -139,6 +140,8 @@ def _check_recycle(recycle: Any) -> None:
     """SQLAlchemy asks whether it is more than -1, and what has been open for longer."""
     try:
         is_number = bool(recycle > -1 or recycle <= -1)  # not NaN
+    except ArithmeticError:  # a Decimal's NaN is not even compared
+        is_number = False
     except TypeError:
         raise TypeError(
             f"recycle must be a number of seconds, or -1 for never, not {recycle!r}"

@@ -29,6 +29,7 @@ FAULTS = {
     "bad input to SQLAlchemy's class": "tests/integrations/forksafe_sqlalchemy/test_bad_input.py",
     "bad input to psycopg's arguments": "tests/integrations/forksafe_psycopg/test_options.py",
     "bad input to Flask's configuration": "tests/integrations/forksafe_flask/test_config.py",
+    "anything at all in Flask's configuration": "tests/integrations/forksafe_flask/test_fuzz.py",
 }
 ALL = {"suites": FORKS, "faults": FAULTS}
 

@@ -297,7 +297,8 @@ def test_errors_of_a_url(url: object, message: str) -> None:
         ),
         (
             {"url": f"rediss://:{SECRET}@localhost", "ssl_cert_reqs": "perhaps"},
-            "ValueError: *: Invalid SSL Certificate Requirements Flag: perhaps",
+            "ValueError: *: ssl_cert_reqs must be none, optional, required or an ssl.VerifyMode, "
+            "not 'perhaps'",
         ),
         ({"connect": 5}, "TypeError: *: connect must be a function, not 5"),
         (

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import re
 import socket
+import ssl
 import struct
+import traceback
 from fractions import Fraction
 from math import inf, nan
 from pathlib import Path
@@ -71,7 +74,7 @@ TIMEOUT = "a number of seconds above 0 and below 9e+09"
         ("host", [5, ""], "text, not empty"),
         ("port", ["x", None, 0, -1, 99999, inf], "a whole number from 1 to 65535"),
         ("db", ["zero", "01", b"x", -1, 1.5, True], "a whole number, 0 or more"),
-        ("protocol", ["x", 9, inf], "2 or 3"),
+        ("protocol", ["x", 9, inf, 0, False, ""], "2 or 3"),
         ("socket_timeout", ["5", 0, -1, nan, inf, 10**20, 10**400], TIMEOUT),
         ("socket_connect_timeout", ["5", 0, -1, nan, inf], TIMEOUT),
         ("socket_type", ["x", None, 1.5], "a family of addresses, as in the module socket, or 0"),
@@ -85,11 +88,22 @@ TIMEOUT = "a number of seconds above 0 and below 9e+09"
         ("retry_on_error", [5, ["x"], ValueError], "a list of exceptions"),
         (
             "redis_connect_func",
-            [5, redis.asyncio.Connection.connect],
-            "a function that is not async",
+            [5, redis.asyncio.Connection.connect, lambda: None],
+            "a function of one argument, the connection, that is not async",
         ),
         ("command_packer", [5], "an object with a method pack()"),
         ("parser_class", [5, None], "a class of parsers"),
+        (
+            "ssl_cert_reqs",
+            ["perhaps", "", 7, ["none"]],
+            "none, optional, required or an ssl.VerifyMode",
+        ),
+        ("ssl_min_version", ["TLSv1.3", 13, 0], "an ssl.TLSVersion"),
+        ("ssl_ciphers", ["klingon", 5], "ciphers that OpenSSL knows"),
+        ("ssl_certfile", [5, [Path("a.pem")]], "a path"),
+        ("ssl_keyfile", [5], "a path"),
+        ("ssl_ca_certs", [True], "a path"),
+        ("ssl_ca_path", [5], "a path"),
         (
             "connection_class",
             [None, 5, int, "redis.Connection", redis.asyncio.Connection],
@@ -174,6 +188,7 @@ class Instrumented:
         {"username": "", "password": "", "socket_timeout": True},
         {"retry_on_error": (redis.ConnectionError, KeyboardInterrupt)},
         {"parser_class": redis.connection.DefaultParser},
+        {"redis_connect_func": redis.Connection.on_connect},
         {"connection_class": Named, "db": ["of", "any", "kind"]},
         {"connection_class": lambda **options: redis.Connection(**options)},
         {"connection_class": Instrumented},
@@ -186,6 +201,21 @@ def test_what_redis_py_works_with(kind: Any, options: Any, redis_url: str) -> No
         pool = one(**{**address, **options})
         assert redis.Redis(connection_pool=pool).ping()
         pool.disconnect()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ssl_cert_reqs": None, "ssl_certfile": None, "ssl_ciphers": None, "ssl_min_version": None},
+        {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_min_version": ssl.TLSVersion.TLSv1_3},
+        {"ssl_cert_reqs": "optional", "ssl_ca_certs": Path("ca.pem"), "ssl_ciphers": "HIGH"},
+    ],
+)
+def test_what_tls_takes(options: Any) -> None:
+    known = inspect.signature(redis.SSLConnection).parameters  # redis-py 5.0 has no ciphers
+    options = {name: value for name, value in options.items() if name in known}
+    pool = ConnectionPool(connection_class=redis.SSLConnection, **options)
+    assert isinstance(pool.make_connection(), redis.SSLConnection)
 
 
 def test_what_sentinels_replace_is_not_looked_at() -> None:
@@ -315,3 +345,84 @@ def test_any_timeout_in_a_url_is_a_number_or_is_named(text: str) -> None:
     except ValueError as error:
         wrong = str(error)
     assert wrong is None or wrong.startswith("timeout must be")
+
+
+anything = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.binary(max_size=5),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.integers(), st.integers(), max_size=2),
+    st.sampled_from([len, object(), object, ValueError]),
+)
+SECRETS = ("username", "password", "credential_provider")
+OF_OURS = ("min_size", "max_waiting", "max_lifetime", "max_idle", "check_after", "name")
+NAMES = (
+    *("host", "port", "db", "path", "client_name", "protocol", "encoding", "encoding_errors"),
+    *("decode_responses", "socket_timeout", "socket_connect_timeout", "socket_keepalive"),
+    *("socket_keepalive_options", "socket_type", "socket_read_size", "health_check_interval"),
+    *("retry", "retry_on_error", "redis_connect_func", "command_packer", "parser_class"),
+    *("connection_class", "max_connections", "cache_config", "event_dispatcher"),
+    *("maint_notifications_config", "timeout", "queue_class", "wibble", *SECRETS, *OF_OURS),
+)
+any_options = st.dictionaries(st.sampled_from(NAMES), anything, max_size=3)
+
+
+def wrong(kind: Any, options: dict[str, Any]) -> Exception | None:
+    """What a person is told by the pool, or by its first connection, which is not connected."""
+    try:
+        pool = kind(**options)
+        if kind in OURS:
+            assert (pool.stats().opened, pool.stats().connect_errors) == (0, 0)
+        pool.make_connection()
+    except AssertionError:
+        raise
+    except Exception as error:
+        return error
+    return None
+
+
+def names_one(error: Exception, options: dict[str, Any]) -> bool:
+    told = str(error).removeprefix('"')  # as redis-py names some
+    return isinstance(error, (TypeError, ValueError)) and told.startswith(tuple(options))
+
+
+@patient
+@given(st.sampled_from(OURS), any_options)
+@example(ConnectionPool, {"wibble": 5})
+@example(BlockingConnectionPool, {"max_connections": -1})
+@example(BlockingConnectionPool, {"min_size": 60})
+def test_any_options_make_a_pool_or_are_named(kind: Any, options: dict[str, Any]) -> None:
+    """Or get the error that redis-py has for them."""
+    error = wrong(kind, options)
+    if error is not None and not names_one(error, options):
+        theirs = {name: value for name, value in options.items() if name not in OF_OURS}
+        # redis-py's own fills a queue with as many as there may be.
+        if "max_connections" in theirs:
+            theirs["max_connections"] = 1
+        assert repr(error) == repr(wrong(getattr(redis, kind.__name__), theirs))
+
+
+SECRET = "s3cr3t"  # noqa: S105 - for the tests' own options
+HIDING = [SECRET, SECRET.encode(), [SECRET], {SECRET: SECRET}, ValueError(SECRET)]
+
+
+@patient
+@given(
+    st.sampled_from(OURS),
+    any_options,
+    st.dictionaries(
+        st.sampled_from(["host", "port", "db", "encoding", "client_name", "connection_class"]),
+        st.just(f"redis://:{SECRET}@localhost"),
+        max_size=1,
+    ),
+    st.dictionaries(st.sampled_from(SECRETS), st.sampled_from(HIDING), min_size=1),
+)
+def test_no_error_shows_a_password(
+    kind: Any, options: dict[str, Any], urls: dict[str, Any], secrets: dict[str, Any]
+) -> None:
+    error = wrong(kind, {**options, **urls, **secrets})
+    assert error is None or SECRET not in "".join(traceback.format_exception(error))

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy.pool
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import create_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -113,3 +115,69 @@ def test_a_recycle_that_sqlalchemy_takes(pool_class: type[QueuePool], recycle: A
     for _ in range(2):
         pool.connect().close()
     pool.dispose()
+
+
+# -- anything at all ------------------------------------------------------------------------------
+
+anything = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.decimals(allow_nan=False),
+    st.complex_numbers(),
+    st.text(max_size=5),
+    st.binary(max_size=5),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.integers(), st.integers(), max_size=2),
+    st.sampled_from([len, object(), object, ValueError]),
+)
+NAMES = (
+    *("creator", "pool_size", "max_overflow", "timeout", "use_lifo", "recycle", "pre_ping"),
+    *("reset_on_return", "echo", "dialect", "pool_sise"),
+)
+
+# To make text hypothesis reads a table first, which takes its time on a busy machine.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def never() -> None:
+    raise AssertionError("a pool that is being made connects nothing")
+
+
+def wrong(pool_class: type[sqlalchemy.pool.QueuePool], options: dict[str, Any]) -> Exception | None:
+    try:
+        pool = pool_class(**{"creator": never, **options})
+    except Exception as error:
+        return error
+    assert (pool.checkedin(), pool.checkedout()) == (0, 0)
+    return None
+
+
+def names_one(error: Exception, options: dict[str, Any]) -> bool:
+    return isinstance(error, (TypeError, ValueError)) and str(error).startswith(tuple(options))
+
+
+@patient
+@given(st.dictionaries(st.sampled_from(NAMES), anything, max_size=3))
+@example({"pool_size": 0, "max_overflow": -7})
+@example({"reset_on_return": "x"})
+@example({"pool_sise": 5})
+def test_any_options_make_a_pool_or_are_named(options: dict[str, Any]) -> None:
+    """Or get the error that SQLAlchemy has for them."""
+    error = wrong(QueuePool, options)
+    if error is not None and not names_one(error, options):
+        assert repr(error) == repr(wrong(sqlalchemy.pool.QueuePool, options))
+
+
+def test_a_recycle_that_is_a_decimal_nan_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^recycle must be .*, not Decimal\('NaN'\)$"):
+        QueuePool(never, recycle=Decimal("nan"))
+
+
+@pytest.mark.parametrize("name", [7, b"shop", ["shop"]])
+def test_a_logging_name_that_is_no_text_is_named(name: object) -> None:
+    with pytest.raises(
+        TypeError, match=f"^logging_name must be text, not {re.escape(repr(name))}$"
+    ):
+        QueuePool(never, logging_name=name)
