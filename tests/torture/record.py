@@ -181,10 +181,10 @@ def with_figures(text: str, kept: dict[str, Any]) -> str:
             "not run",
         ]
     )
-    before, begin, rest = text.partition("| cells of the matrix |")
-    _, end, after = rest.partition("\n\n")
+    begin = text.index("| cells of the matrix |")
+    end = text.index("\n\n", begin)
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return before + table + end + after if begin else text
+    return text[:begin] + table + text[end:]
 
 
 def count(side: list[Found], letter: str) -> str:
