@@ -47,9 +47,11 @@ def check(conninfo: str, kwargs: dict[str, Any]) -> None:
     given = {f"{name} in conninfo": (name, value) for name, value in written.items()}
     given |= {f'kwargs["{name}"]': (name, value) for name, value in kwargs.items()}
     for where, (name, value) in given.items():
-        if value is not None and name in libpq:
+        if value is None:  # the default of each
+            continue
+        if name in libpq:
             _text(where, value)
-        if value is not None and name in _CHECKS:
+        if name in _CHECKS:
             _CHECKS[name](where, value)
 
 
@@ -119,7 +121,7 @@ def _one_of(*values: str) -> Callable[[str, Any], None]:
     return check
 
 
-# None is the default of each. What is missing here, libpq tells of when it connects.
+# What is missing here, libpq tells of when it connects.
 _CHECKS: dict[str, Callable[[str, Any], object]] = {
     "row_factory": _row_factory,
     "cursor_factory": _cursor_factory,
