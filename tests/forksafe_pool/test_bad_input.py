@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forksafe_pool import Pool, PoolError, PoolTimeout
 from tests.forksafe_pool.fakes import Connections, FakeConnection
 from tests.forksafe_pool.threads import Caller
+from tests.support.anything import anything, patient
 
 LIMIT = 20.0
 
@@ -225,17 +226,6 @@ def test_a_close_that_hangs_holds_up_nobody_else(connections: Connections) -> No
 
 # -- anything at all ------------------------------------------------------------------------------
 
-anything = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(allow_nan=True, allow_infinity=True),
-    st.text(max_size=5),
-    st.binary(max_size=5),
-    st.lists(st.integers(), max_size=2),
-    st.just(print),
-    st.just(object()),
-)
 NAMES = (
     *("max_size", "min_size", "timeout", "max_waiting", "max_lifetime", "max_idle", "check"),
     *("check_after", "configure", "reset", "close", "fileno", "name"),
@@ -249,10 +239,6 @@ def complaint(call: Callable[[], object]) -> str | None:
     except (TypeError, ValueError) as error:
         return str(error)
     return None
-
-
-# To make text hypothesis reads a table first, which takes its time on a busy machine.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @patient

@@ -6,27 +6,17 @@ import traceback
 from typing import Any
 
 from flask import Flask
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forksafe_flask import ForkSafePool
 from tests.integrations.forksafe_flask import fakes
+from tests.support.anything import anything, patient
 
 URL = "redis://localhost"
 SECRET = "s3cr3t"  # noqa: S105 - for the tests' own URLs
 WHERE = 'FORKSAFE_POOLS["cache"]'
 
-anything = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=5),
-    st.binary(max_size=5),
-    st.lists(st.integers(), max_size=2),
-    st.dictionaries(st.integers(), st.integers(), max_size=2),
-    st.sampled_from([len, object(), object, ValueError]),
-)
 
 # What these make raises what it likes, which is told with the pool's key alone.
 MAKERS = ("connection_class", "parser_class")
@@ -42,9 +32,6 @@ POOL_OPTIONS = (
     *("max_size", "min_size", "timeout", "max_waiting", "max_lifetime", "max_idle", "check"),
     *("check_after", "configure", "reset", "close", "fileno", "name", "max_connections", "chekc"),
 )
-
-# To make text hypothesis reads a table first, which takes its time on a busy machine.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def complaint(config: dict[str, Any]) -> str | None:

@@ -11,13 +11,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg.pq import PGconn
 from psycopg.rows import class_row, dict_row
 
 import forksafe_pool
 from forksafe_psycopg import Pool
+from tests.support.anything import anything, patient
 from tests.support.server import free_port
 from tests.support.sql import ask, new_session
 
@@ -261,24 +262,10 @@ def test_fill(dsn: str) -> None:
 
 # -- anything at all ------------------------------------------------------------------------------
 
-anything = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=5),
-    st.binary(max_size=5),
-    st.lists(st.integers(), max_size=2),
-    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
-    st.sampled_from([len, object(), object, ValueError]),
-)
 NAMES = (
     *("autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory", "autocomit"),
     *("host", "port", "dbname", "user", "password", "sslmode", "connect_timeout", "options"),
 )
-
-# To make text hypothesis reads a table first, which takes its time on a busy machine.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def complaint(**arguments: Any) -> str | None:

@@ -20,12 +20,13 @@ import redis.asyncio
 import redis.asyncio.retry
 import redis.asyncio.sentinel
 import redis.sentinel
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from forksafe_redis import BlockingConnectionPool, ConnectionPool, SentinelConnectionPool
+from tests.support.anything import anything, patient
 
 OURS = [ConnectionPool, BlockingConnectionPool]
 
@@ -311,10 +312,6 @@ def test_a_url(ours: Any, theirs: Any, url: str) -> None:
     assert outcome(ours, url) == outcome(theirs, url)
 
 
-# To make text hypothesis reads a table first, which takes its time on a busy machine.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
 @patient
 @given(
     st.builds(
@@ -347,17 +344,6 @@ def test_any_timeout_in_a_url_is_a_number_or_is_named(text: str) -> None:
     assert wrong is None or wrong.startswith("timeout must be")
 
 
-anything = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=5),
-    st.binary(max_size=5),
-    st.lists(st.integers(), max_size=2),
-    st.dictionaries(st.integers(), st.integers(), max_size=2),
-    st.sampled_from([len, object(), object, ValueError]),
-)
 SECRETS = ("username", "password", "credential_provider")
 OF_OURS = ("min_size", "max_waiting", "max_lifetime", "max_idle", "check_after", "name")
 NAMES = (

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy.pool
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from forksafe_sqlalchemy import QueuePool
+from tests.support.anything import anything, patient
 
 
 @pytest.mark.parametrize(
@@ -119,26 +120,11 @@ def test_a_recycle_that_sqlalchemy_takes(pool_class: type[QueuePool], recycle: A
 
 # -- anything at all ------------------------------------------------------------------------------
 
-anything = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.decimals(allow_nan=False),
-    st.complex_numbers(),
-    st.text(max_size=5),
-    st.binary(max_size=5),
-    st.lists(st.integers(), max_size=2),
-    st.dictionaries(st.integers(), st.integers(), max_size=2),
-    st.sampled_from([len, object(), object, ValueError]),
-)
+values = anything | st.decimals(allow_nan=False) | st.complex_numbers()
 NAMES = (
     *("creator", "pool_size", "max_overflow", "timeout", "use_lifo", "recycle", "pre_ping"),
     *("reset_on_return", "echo", "dialect", "pool_sise"),
 )
-
-# To make text hypothesis reads a table first, which takes its time on a busy machine.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def never() -> None:
@@ -159,7 +145,7 @@ def names_one(error: Exception, options: dict[str, Any]) -> bool:
 
 
 @patient
-@given(st.dictionaries(st.sampled_from(NAMES), anything, max_size=3))
+@given(st.dictionaries(st.sampled_from(NAMES), values, max_size=3))
 @example({"pool_size": 0, "max_overflow": -7})
 @example({"reset_on_return": "x"})
 @example({"pool_sise": 5})
