@@ -42,7 +42,7 @@ class RqWorker(Family):
         self, folder: Path, jobs: str, witness: Witness, worker_class: str = "rq.Worker"
     ) -> None:
         (folder / "jobs.py").write_text(_BE_WATCHED + jobs)
-        self._name = witness.name
+        self._witness = witness
         self._redis = redis.Redis.from_url(witness.url)
         self._queue = Queue(witness.name, connection=self._redis)
         super().__init__(
@@ -59,6 +59,25 @@ class RqWorker(Family):
         ready = "Listening on"
         self.wait_until(lambda: self._popen.poll() is not None or ready in self.log, "the worker")
         assert self._popen.poll() is None, self.log
+
+    def ask_to_end(self) -> None:
+        """Ask it to end in good order, once it waits for a job.
+
+        RQ raises an exception in whatever the signal has interrupted. Just after a job that is
+        often redis-py's recording of metrics, which swallows every exception: the worker goes on.
+        Nothing does where it waits for the server's reply (RQ 3.0, redis-py 8.1).
+        """
+        self.wait_until(self._waits_for_a_job, "the worker to wait for a job")
+        super().ask_to_end()
+
+    def _waits_for_a_job(self) -> bool:
+        if self._popen.poll() is not None:
+            return True
+        clients: Any = self._redis.client_list(_type="normal")
+        blocked = {
+            int(client["addr"].rpartition(":")[2]) for client in clients if "b" in client["flags"]
+        }
+        return not blocked.isdisjoint(self.connections(self._witness.port)[self.head])
 
     def enqueue(self, function: str) -> Job:
         return self._queue.enqueue(function)
@@ -77,13 +96,13 @@ class RqWorker(Family):
 
     def wait_for_one(self) -> int:
         """Wait for a job that wants to be watched; the pid of its work horse."""
-        watched: Any = self._redis.blpop([f"watched:{self._name}"], timeout=LIMIT)
+        watched: Any = self._redis.blpop([f"watched:{self._witness.name}"], timeout=LIMIT)
         assert watched, self.log
         return int(watched[1])
 
     def let_go(self) -> None:
         """Let the job that is watched go on."""
-        self._redis.rpush(f"go:{self._name}", os.getpid())
+        self._redis.rpush(f"go:{self._witness.name}", os.getpid())
 
     def __exit__(
         self,
