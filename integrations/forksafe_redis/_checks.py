@@ -21,6 +21,9 @@ from redis import connection
 #: What an option must be, and whether a value is: where the question raises, it is not.
 _Check = tuple[str, Callable[[Any], bool]]
 
+#: What redis-py's client passes on for some options that nobody gave.
+_UNSET = getattr(connection, "SENTINEL", object())
+
 
 def _runs_now(function: Any) -> bool:
     return callable(function) and not inspect.iscoroutinefunction(function)
@@ -104,6 +107,11 @@ def _are_ciphers(value: Any) -> bool:
 
 
 def _are_errors(value: Any) -> bool:
+    if not value:
+        connection.Connection(retry_on_error=value)  # redis-py 5.0 works with None
+        return True
+    if value is _UNSET:
+        return True
     if not isinstance(value, list | tuple | set | frozenset):
         iter(value)  # to look in would empty a generator
         return True
@@ -129,6 +137,7 @@ _ALWAYS: dict[str, _Check] = {
     "socket_connect_timeout": _TIMEOUT,
     "socket_read_size": ("a whole number, 1 or more", lambda value: index(value) >= 1),
     "parser_class": ("a class of parsers", callable),
+    "retry_on_error": ("a list of exceptions", _are_errors),
     "protocol": ("2 or 3", lambda value: value is None or int(value) in (2, 3)),
     "ssl_cert_reqs": ("none, optional, required or an ssl.VerifyMode", _is_verify_mode),
     "ssl_min_version": ("an ssl.TLSVersion", _is_tls_version),
@@ -146,7 +155,6 @@ _IF_TRUE: dict[str, _Check] = {
         "a redis.retry.Retry",
         lambda value: not isinstance(value, type) and _has("call_with_retry")(value),
     ),
-    "retry_on_error": ("a list of exceptions", _are_errors),
     "credential_provider": ("a redis.CredentialProvider", _has("get_credentials")),
     "redis_connect_func": (
         "a function of one argument, the connection, that is not async",
@@ -167,9 +175,6 @@ _OF_POOLS: dict[str, _Check] = {
 
 #: What stands there may be a password, and so may what stands in a URL.
 _SECRET = ("username", "password", "credential_provider")
-
-#: What redis-py's client passes on for some options that nobody gave.
-_UNSET = getattr(connection, "SENTINEL", object())
 
 
 def check_of_pool(options: Mapping[str, Any]) -> None:

@@ -126,6 +126,19 @@ def test_an_option_that_redis_py_takes_on_faith(
 
 
 @pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("nothing", [0, False, None])
+def test_nothing_for_the_errors_to_retry_on(kind: Any, nothing: Any) -> None:
+    """redis-py 5.0 works with it, 8.0 does not."""
+    try:
+        redis.Connection(retry_on_error=nothing)
+    except TypeError:
+        with pytest.raises(TypeError, match=rf"^retry_on_error must be .*, not {nothing}$"):
+            kind(retry_on_error=nothing)
+    else:
+        kind(retry_on_error=nothing).make_connection()
+
+
+@pytest.mark.parametrize("kind", OURS)
 @pytest.mark.parametrize("option", ["username", "password", "credential_provider"])
 def test_what_may_be_a_password_is_not_shown(kind: Any, option: str) -> None:
     with pytest.raises((TypeError, ValueError), match=rf"^{option} must be .*, not list$"):
@@ -188,6 +201,7 @@ class Instrumented:
         {"host": b"127.0.0.1", "password": None, "retry": None, "retry_on_error": ()},
         {"username": "", "password": "", "socket_timeout": True},
         {"retry_on_error": (redis.ConnectionError, KeyboardInterrupt)},
+        {"retry_on_error": getattr(redis.connection, "SENTINEL", ())},
         {"parser_class": redis.connection.DefaultParser},
         {"redis_connect_func": redis.Connection.on_connect},
         {"connection_class": Named, "db": ["of", "any", "kind"]},
