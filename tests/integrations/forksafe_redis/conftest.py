@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -8,7 +9,16 @@ from redis import Redis
 from forksafe_redis import BlockingConnectionPool, ConnectionPool
 from tests.support.forks import c_fork, os_fork
 
+LIMIT = 10.0
 KINDS = [ConnectionPool, BlockingConnectionPool]
+
+
+def hear(subscription: Any) -> bytes:
+    """The next message. What is ignored may come first: to it, redis-py's answer is None."""
+    for _ in range(3):
+        if message := subscription.get_message(timeout=LIMIT):
+            return bytes(message["data"])
+    raise AssertionError("there was no message")
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)

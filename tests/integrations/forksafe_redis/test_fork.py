@@ -16,6 +16,7 @@ from redis.exceptions import LockError, WatchError
 
 import forksafe_redis
 from forksafe_redis import BlockingConnectionPool, ConnectionPool
+from tests.integrations.forksafe_redis.conftest import hear
 from tests.support.forks import Child, in_child
 
 LIMIT = 10.0
@@ -134,15 +135,15 @@ def test_a_subscription_used_in_the_child_gets_a_connection_of_its_own(
         while client.pubsub_numsub("news")[0][1] < 2:
             assert subscribed.get_message(timeout=0.01) is None
         client.publish("news", "for both")
-        message = subscribed.get_message(timeout=LIMIT)
+        message = hear(subscribed)
         subscribed.unsubscribe()
         subscribed.close()
-        return message["data"]
+        return message
 
     assert in_child(child, fork) == b"for both"
-    assert subscribed.get_message(timeout=LIMIT)["data"] == b"for both"
+    assert hear(subscribed) == b"for both"
     client.publish("news", "for the parent")
-    assert subscribed.get_message(timeout=LIMIT)["data"] == b"for the parent"
+    assert hear(subscribed) == b"for the parent"
 
 
 def test_a_child_takes_no_message_of_the_parent(client: Any, subscribed: Any, fork: Fork) -> None:
@@ -156,7 +157,7 @@ def test_a_child_takes_no_message_of_the_parent(client: Any, subscribed: Any, fo
     assert in_child(child, fork) is False  # nothing to read from, until it subscribes for itself
     for number in range(20):
         client.publish("news", number)
-    got = [subscribed.get_message(timeout=LIMIT)["data"] for _ in range(20)]
+    got = [hear(subscribed) for _ in range(20)]
     assert got == [b"%d" % number for number in range(20)]
 
 

@@ -17,6 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, WatchError
 
 from forksafe_redis import BlockingConnectionPool, ConnectionPool
+from tests.integrations.forksafe_redis.conftest import hear
 from tests.support.forks import Child, in_child, inode, open_sockets, os_fork
 
 LIMIT = 10.0
@@ -65,7 +66,7 @@ def test_a_subscription_in_a_grandchild(client: Any, fork: Fork) -> None:
             assert subscription.get_message(timeout=0.01) is None
 
     def listen(count: int) -> list[bytes]:
-        return [subscription.get_message(timeout=LIMIT)["data"] for _ in range(count)]
+        return [hear(subscription) for _ in range(count)]
 
     def child() -> tuple[list[bytes], list[bytes]]:
         subscribe_anew(2)
