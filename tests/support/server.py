@@ -17,9 +17,16 @@ UNPRIVILEGED = "nobody" if os.geteuid() == 0 else None
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that the kernel gives, and for a minute to nobody else: only who names it has it.
+
+    For so long it remembers a connection there, by the side that closed it first. Servers set
+    SO_REUSEADDR, and may take such a port.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address), listener.accept()[0] as accepted:
+            accepted.shutdown(socket.SHUT_WR)
+        return int(address[1])
 
 
 class Server(ABC):

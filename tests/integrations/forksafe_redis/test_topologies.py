@@ -15,6 +15,7 @@ from redis.sentinel import Sentinel
 from forksafe_redis import ConnectionPool, SentinelConnectionPool
 from tests.support.forks import in_child
 from tests.support.locks import held_elsewhere
+from tests.support.server import free_port
 from tests.support.valkey import Valkey
 
 Fork = Callable[[], int]
@@ -37,7 +38,8 @@ def until(condition: Callable[[], Any]) -> Any:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Valkey]:
     """One node that serves every slot is a cluster all the same."""
-    node = Valkey(config="cluster-enabled yes")
+    # Its nodes would talk over a port 10,000 above its own, where there may be none.
+    node = Valkey(config=f"cluster-enabled yes\ncluster-port {free_port()}")
     with closing(Redis(port=node.port)) as admin:
         admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         until(lambda: admin.cluster("INFO")["cluster_state"] == "ok")
