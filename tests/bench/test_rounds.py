@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import partial
 from pathlib import Path
 
@@ -57,11 +58,14 @@ def test_everybody_takes_turns_and_the_first_round_does_not_count() -> None:
     assert figures == {"a": [6.0, 8.0], "b": [4.0, 9.0], "c": [5.0, 7.0]}
 
 
-def test_an_operation_is_repeated_until_it_takes_long_enough() -> None:
-    repeated: list[int] = []
-    contender = per_operation(lambda times: repeated.append(sum(range(times)) and times), SMALL)
-    contender()
-    assert repeated[-1] > 100
+def test_an_operation_is_repeated_until_it_takes_long_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[int] = []
+    monkeypatch.setattr(time, "perf_counter", lambda: sum(done) * 1e-6)
+    contender = per_operation(done.append, SMALL)
+    assert contender() == pytest.approx(1000)  # nanoseconds
+    assert done == [1, 2, 4, 8, 16, 32, 64, 128, 256, 1000]
 
 
 SMALL = Effort(rounds=1, seconds=0.001)
