@@ -41,7 +41,7 @@ with contextlib.suppress(ImportError):
 
 SIZE = 3
 #: Seconds that a client waits for a reply, where it is not told otherwise.
-PATIENCE = 0.6
+PATIENCE = 2.0
 #: For `check_after`: the pool trusts a connection that comes back, and has to be right.
 NEVER = 3600.0
 

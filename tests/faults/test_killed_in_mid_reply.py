@@ -139,11 +139,17 @@ def test_by_a_timer(kind: type[Client], proxy: FaultyProxy) -> None:
     client = kind(proxy.port, check_after=NEVER, patience=None)
     client.assert_answered()
     proxy.hold_replies()
+    held_back = is_held_back(proxy)
+
+    def set_timer() -> None:
+        held_back()
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+
     with raised_by(signal.SIGALRM, SoftTimeLimit):
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        setter = Caller(set_timer)
         with pytest.raises((SoftTimeLimit, *kind.instead)):
             client.ask("unheard")
-    assert proxy.struck.is_set()
+        setter.result(LIMIT)
     client.assert_whole()
     proxy.pass_on()
     assert_all_is_well(client)
@@ -308,19 +314,17 @@ client = kind(proxy.port, check_after=clients.NEVER, patience=None)
 client.assert_answered()
 
 
-def ask_within(seconds):
-    with contextlib.suppress(gevent.Timeout), gevent.Timeout(seconds):
+def ask():
+    with contextlib.suppress(gevent.Timeout):
         client.ask("unheard")
 
 
 for heard in (0, 7):
-    for seconds in (None, 0.1):
+    for end in (gevent.GreenletExit, gevent.Timeout):
         proxy.hold_replies(after=heard)
-        greenlet = gevent.spawn(ask_within, seconds)
+        greenlet = gevent.spawn(ask)
         assert proxy.struck.wait(20)
-        if seconds is None:
-            greenlet.kill(timeout=20)
-        greenlet.join(20)
+        greenlet.kill(end, timeout=20)
         assert greenlet.dead
         client.assert_whole()
         proxy.pass_on()

@@ -207,14 +207,15 @@ def test_idle_connections_that_valkey_closes(kind: type[Client], server: Server)
 def test_idle_sessions_that_postgres_terminates(kind: type[Client], server: Server) -> None:
     client = kind(server.port)
     dsn = f"host=127.0.0.1 port={server.port} user=postgres dbname=postgres"
+    others = (
+        "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
     with psycopg.connect(dsn, autocommit=True) as admin:
+        eventually(lambda: not admin.execute(f"SELECT pid {others}").fetchall(), LIMIT)
         for _ in range(3):
             client.assert_answered()
             # It returns when they are gone.
-            ended = admin.execute(
-                "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity "
-                "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            ).fetchall()
+            ended = admin.execute(f"SELECT pg_terminate_backend(pid, 20000) {others}").fetchall()
             assert ended == [(True,)]
             client.assert_answered()
     assert_all_is_well(client)
@@ -233,6 +234,7 @@ def test_idle_sessions_that_mariadb_kills(kind: type[Client], server: Server) ->
             )
             return [row[0] for row in cursor.fetchall()]
 
+        eventually(lambda: not sessions(), LIMIT)
         for _ in range(3):
             client.assert_answered()
             (session,) = sessions()
