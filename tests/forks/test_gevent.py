@@ -51,7 +51,7 @@ LEASES = (
     BEGINNING
     + r"""
 pool = Pool(
-    lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1]))), max_size=3, timeout=1
+    lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1]))), max_size=3, timeout=3
 )
 holding, cut_off, proceed = [], [], Event()
 
@@ -100,7 +100,7 @@ from redis.retry import Retry
 from forksafe_redis import BlockingConnectionPool
 
 pool = BlockingConnectionPool.from_url(
-    sys.argv[1], max_connections=4, timeout=1, retry=Retry(NoBackoff(), 0)
+    sys.argv[1], max_connections=4, timeout=3, retry=Retry(NoBackoff(), 0)
 )
 client = redis.Redis(connection_pool=pool)
 busy, lost = True, 0

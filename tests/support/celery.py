@@ -19,6 +19,7 @@ from celery import Celery
 
 celery.concurrency.asynpool.AsynPool.timers = property(lambda self: {{self.maintain_pool: 0.1}})
 app = Celery("tasks", broker={url!r}, backend={url!r})
+app.conf.worker_proc_alive_timeout = 60  # seconds that a child may take to come up; 4 if unsaid
 """
 
 

@@ -19,7 +19,7 @@ import redis
 from forksafe_redis import BlockingConnectionPool
 
 pool = BlockingConnectionPool.from_url(
-    os.environ["REDIS_URL"], max_connections=4, min_size=2, timeout=5
+    os.environ["REDIS_URL"], max_connections=4, min_size=2, timeout=30
 )
 client = redis.Redis(connection_pool=pool)
 
@@ -111,7 +111,7 @@ def test_the_order_and_a_reload(tmp_path: Path, redis_url: str, arguments: tuple
         APP,
         *arguments,
         "--preload",
-        "--timeout=5",
+        "--timeout=30",
         conf=HOOKS + INSTALL + INSTALL,
         env={"REDIS_URL": redis_url},
     )

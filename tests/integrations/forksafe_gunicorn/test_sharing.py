@@ -171,3 +171,5 @@ def app(environ, start_response):
         assert len(set.intersection(*owned.values())) == 1
         assert owned.keys() == {*server.masters, *workers}
         assert os.getpid() not in owned
+        # SIGTERM is lost on a worker that has been forked and has not set its handlers.
+        server.ask_each(workers)
