@@ -14,6 +14,7 @@ import pytest
 
 import forksafe_gunicorn
 import forksafe_pool
+from forksafe_gunicorn import _hooks
 from forksafe_pool import Pool, _lifecycle
 from tests.support.forks import c_fork, in_child, open_sockets
 
@@ -177,8 +178,11 @@ def test_worker_exit_closes_every_pool() -> None:
     assert all("closed" in state for state in states)
 
 
-def test_worker_exit_closes_all_that_is_idle_before_it_waits() -> None:
+def test_worker_exit_closes_all_that_is_idle_before_it_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The one in use comes back only when the idle one of the next pool has been closed."""
+    monkeypatch.setattr(_hooks, "_CLOSE_WITHIN", 15.0)  # and a thread has to run meanwhile
     idle_closed = threading.Event()
 
     class Idle(Connection):
