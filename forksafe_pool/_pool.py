@@ -130,8 +130,12 @@ class Pool(Upkeep[C]):
                 self._sever_inherited(mine)
         return ledger
 
-    def _sever_inherited(self, ledger: Ledger[C]) -> None:
-        """May run inside an at-fork callback: no lock, no log, no I/O, nothing raised."""
+    def _sever_inherited(self, ledger: Ledger[C]) -> set[int]:
+        """The id() of each that it found: other threads may be freeing these by now.
+
+        May run inside an at-fork callback: no lock, no log, no I/O, nothing raised.
+        """
+        found: set[int] = set()
         with DeadEnd() as dead_end:
             ancestor = ledger.ancestor
             while ancestor is not None:
@@ -140,6 +144,7 @@ class Pool(Upkeep[C]):
                         ancestor.roster.setdefault(id(made), made)  # type: ignore[arg-type]
                 idle = {id(place.conn) for place in list(ancestor.available)}
                 for conn in list(ancestor.roster.values()):
+                    found.add(id(conn))
                     if self._cut_off(conn, dead_end):
                         freed = ledger.severed_idle if id(conn) in idle else ledger.severed_in_use
                         freed.append(conn)
@@ -151,6 +156,7 @@ class Pool(Upkeep[C]):
                 ancestor.half_made.clear()
                 ancestor = ancestor.ancestor
         ledger.ancestor = None
+        return found
 
     # -- acquire ------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from forksafe_pool import pools
 from forksafe_pool._process import Sentinel, sentinel
-from forksafe_pool._sever import DeadEnd
+from forksafe_pool._sever import DeadEnd, find_descriptor
 from forksafe_pool._sever import sever as cut_off
 
 
@@ -155,11 +155,6 @@ def is_clean(conn: Any) -> bool:
     return not (getattr(bare(conn), "unread_replies", 0) or (marked and marked()))
 
 
-def find_descriptor(conn: Any) -> int:
-    sock = bare(conn)._sock
-    return -1 if sock is None else int(sock.fileno())
-
-
 def forget_socket(conn: Any) -> None:
     """Disconnect a severed connection by hand.
 
@@ -179,7 +174,11 @@ def sever(conn: Any, dead_end: DeadEnd) -> bool:
 
     May run inside an at-fork callback: no lock, no log, no I/O, nothing raised.
     """
-    severed = cut_off(conn, find_descriptor, dead_end)
+    # First: another thread may have the connection, and reconnect it.
+    sock = getattr(bare(conn), "_sock", None)
+    if sock is not None and getattr(bare(conn), "_alive", False):
+        return True
+    severed = sock is None or cut_off(sock, find_descriptor, dead_end)
     if severed:
         with contextlib.suppress(Exception):
             make_usable_after_fork(conn)

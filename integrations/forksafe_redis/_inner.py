@@ -69,7 +69,7 @@ class Connections(Pool[Any]):
         self._made = made
         super().__init__(connect, check=is_alive, close=close, **options)
 
-    def _sever_inherited(self, ledger: Ledger[Any]) -> None:
+    def _sever_inherited(self, ledger: Ledger[Any]) -> set[int]:
         # What the parent counted, and a child that starts from zero must count off: outside the
         # at-fork hook. A child that forks before its first use passes it on.
         idle = used = 0
@@ -79,16 +79,16 @@ class Connections(Pool[Any]):
             used += len(ledger.ancestor.in_use)
         ledger.notes["to_count_off"] = (idle, used)
         self._closed = False  # who waits in close() is not here
-        super()._sever_inherited(ledger)
+        found = super()._sever_inherited(ledger)
         # No place here holds what was in use at a reset(), nor what came through a fork itself and
         # was reconnected by who has it: a subscription, a client with a connection of its own.
-        severed = set(map(id, ledger.severed_idle + ledger.severed_in_use))
         with DeadEnd() as dead_end:
             for known in list(self._made.values()):
                 conn = known()
-                if id(conn) not in severed and _connection.is_inherited(conn):
+                if id(conn) not in found and _connection.is_inherited(conn):
                     _connection.sever(conn, dead_end)
                     ledger.severed += 1
+        return found
 
     def _ignore(self, ledger: Ledger[Any], conn: Any) -> None:
         super()._ignore(ledger, conn)

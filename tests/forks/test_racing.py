@@ -16,9 +16,11 @@ import pytest
 from redis import Redis
 
 from forksafe_pool import Pool
-from forksafe_redis import BlockingConnectionPool
+from forksafe_pool._ledger import Ledger
+from forksafe_pool._sever import DeadEnd
+from forksafe_redis import BlockingConnectionPool, _connection
 from tests.forks.servers import serving
-from tests.forksafe_pool.threads import together
+from tests.forksafe_pool.threads import Caller, together
 from tests.support.forks import c_fork, in_child
 
 THREADS = 8
@@ -145,4 +147,66 @@ def test_a_redis_pool_enters_its_new_process_once(
     for _ in range(RACES):
         assert in_child(child, c_fork) == (1, 1, 1, 1)
     assert client.client_id() == mine
+    pool.disconnect()
+
+
+def test_what_another_thread_frees_is_not_severed_again(redis_url: str) -> None:
+    """By then its descriptor may be the other thread's new connection's."""
+    pool = BlockingConnectionPool.from_url(redis_url, max_connections=1)
+    client: Any = Redis(connection_pool=pool)
+    client.ping()
+    severed, freeing, looked = threading.Event(), threading.Event(), threading.Event()
+    sever_inherited, forget_socket = Pool._sever_inherited, _connection.forget_socket
+
+    def sever_and_wait(pool: Pool[Any], ledger: Ledger[Any]) -> set[int]:
+        found = sever_inherited(pool, ledger)
+        severed.set()
+        assert freeing.wait(LIMIT)
+        return found
+
+    def wait_and_forget(conn: Any) -> None:
+        freeing.set()
+        assert looked.wait(LIMIT)
+        forget_socket(conn)
+
+    def child() -> tuple[int, bool]:
+        setattr(Pool, "_sever_inherited", sever_and_wait)  # noqa: B010 - no more than this child's
+        _connection.forget_socket = wait_and_forget
+        first = Caller(pool.stats)
+        assert severed.wait(LIMIT)
+        second = Caller(client.ping)
+        stats = first.result(LIMIT)
+        looked.set()
+        return stats.severed, second.result(LIMIT)
+
+    assert in_child(child, c_fork) == (1, True)
+    pool.disconnect()
+
+
+def test_what_its_holder_has_reconnected_is_not_severed(redis_url: str) -> None:
+    pool: Any = BlockingConnectionPool.from_url(redis_url, max_connections=2)
+    idle, held = pool.get_connection(), pool.get_connection()
+    pool.release(idle)
+    reached, reconnected = threading.Event(), threading.Event()
+    sever = _connection.sever
+
+    def sever_late(conn: Any, dead_end: DeadEnd) -> bool:
+        if conn is idle:
+            reached.set()
+            assert reconnected.wait(LIMIT)
+        return sever(conn, dead_end)
+
+    def child() -> tuple[int, bytes]:
+        _connection.sever = sever_late
+        first = Caller(pool.stats)
+        assert reached.wait(LIMIT)
+        held.disconnect()
+        held.connect()
+        reconnected.set()
+        severed = first.result(LIMIT).severed
+        held.send_command("PING")
+        return severed, held.read_response()
+
+    assert in_child(child, c_fork) == (2, b"PONG")
+    pool.release(held)
     pool.disconnect()

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from redis import Redis
+from redis import Connection, Redis
+from redis.connection import parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import LockError, WatchError
 
@@ -47,6 +48,27 @@ def test_a_pool_s_pid_is_its_process_s(pool: ConnectionPool, client: Any, fork: 
         return connection.pid == pool.pid and bool(pool.owns_connection(connection))
 
     assert in_child(child, fork)
+
+
+def test_connections_that_a_function_makes(kind: Any, redis_url: str, fork: Fork) -> None:
+    """They are redis-py's own, and not told whose they are."""
+    address = parse_url(redis_url)
+    pool = kind(connection_class=lambda **options: Connection(**options), **address)
+    idle, held = pool.get_connection(), pool.get_connection()
+    pool.release(idle)
+    client: Any = Redis(connection_pool=pool)
+    mine = client.client_id()
+
+    def child() -> tuple[bool, int]:
+        own = client.client_id() != mine
+        with pytest.raises(RedisConnectionError):
+            held.send_command("PING")
+        return own, pool.stats().severed
+
+    assert in_child(child, fork) == (True, 2)
+    held.send_command("PING")
+    assert (held.read_response(), client.client_id()) == (b"PONG", mine)
+    pool.disconnect()
 
 
 # -- pipelines ----------------------------------------------------------------------------------
