@@ -127,12 +127,23 @@ def _close_and_replace(descriptor: int) -> None:
 def sever(conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd) -> bool:
     """Sever ``conn``. False where its descriptor cannot be reached."""
     try:
-        descriptor = fileno(conn)
-        if descriptor >= 0:
-            dead_end.replace(descriptor)
+        with _pinned(conn):
+            descriptor = fileno(conn)
+            if descriptor >= 0:
+                dead_end.replace(descriptor)
     except Exception:
         return False
     return True
+
+
+def _pinned(conn: Any) -> contextlib.AbstractContextManager[object]:
+    """Keep the number from becoming another file's: a Python socket's ``close()`` by another thread
+    closes no descriptor before this ends. A driver in C has nothing of the kind."""
+    with contextlib.suppress(Exception):
+        for sock in (conn, getattr(conn, "sock", None), getattr(conn, "_sock", None)):
+            if isinstance(sock, socket.socket):
+                return sock.makefile("rb", 0)
+    return contextlib.nullcontext()
 
 
 def keep_for_ever(conn: object) -> None:

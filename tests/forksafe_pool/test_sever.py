@@ -128,6 +128,28 @@ def test_sever(pair: Pair) -> None:
     assert is_readable(ours.fileno())
 
 
+@pytest.mark.parametrize("wrapped", ["", "sock", "_sock"])
+def test_what_another_thread_closes_meanwhile_gives_nobody_its_number(
+    pair: Pair, wrapped: str
+) -> None:
+    ours, _ = pair
+    others: list[Pair] = []
+
+    def fileno(_: object) -> int:
+        number = ours.fileno()
+        ours.close()  # by another thread, which connects anew
+        others.append(socket.socketpair())
+        return number
+
+    with DeadEnd() as dead_end:
+        assert sever(SimpleNamespace(**{wrapped: ours}) if wrapped else ours, fileno, dead_end)
+    assert ours.fileno() == -1
+    sender, receiver = others[0]
+    with sender, receiver:
+        sender.sendall(b"heard")
+        assert receiver.recv(5) == b"heard"
+
+
 def test_what_has_no_descriptor_just_now_is_severed(pair: Pair) -> None:
     with DeadEnd() as dead_end:
         assert sever(SimpleNamespace(sock=None), find_descriptor, dead_end) is True
