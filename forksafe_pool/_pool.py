@@ -127,7 +127,11 @@ class Pool(Upkeep[C]):
             heir: Ledger[C] = ledger.notes.setdefault("heir", mine)
             self._ledger = ledger = heir
             if heir is mine:
-                self._sever_inherited(mine)
+                try:
+                    self._sever_inherited(mine)
+                except BaseException:  # a signal's: nobody else would sever what is left
+                    self._sever_inherited(mine)
+                    raise
         return ledger
 
     def _sever_inherited(self, ledger: Ledger[C]) -> set[int]:
@@ -151,6 +155,9 @@ class Pool(Upkeep[C]):
                     # Only now: a further fork in the middle of this finds what is left.
                     ancestor.roster.pop(id(conn), None)
                     ledger.severed += 1
+                # Of a child that forked before it freed them.
+                ledger.severed_idle += ancestor.severed_idle
+                ledger.severed_in_use += ancestor.severed_in_use
                 for sock in ancestor.half_made:
                     sever(sock, find_descriptor, dead_end)
                 ancestor.half_made.clear()

@@ -165,23 +165,66 @@ def test_a_fork_in_the_middle_of_a_rebuild_leaves_the_rest_to_the_next(
     class ForkedMeanwhile(BaseException):
         """The process that was rebuilding ends here; its child goes on elsewhere."""
 
-    class ForkingOnce(Severing):
+    class Forking(Severing):
+        forked = True
+
         def __call__(self, conn: FakeConnection) -> int:
             super().__call__(conn)
-            if len(self.asked) == 2:
+            if conn.number == 1 and not self.forked:
                 raise ForkedMeanwhile
             return -1
 
-    severing = ForkingOnce()
+    severing = Forking()
     pool = Pool(connections, max_size=4, fileno=severing)
     conns = [pool.acquire() for _ in range(4)]
     pretend_fork(pool)
+    severing.forked = False
     with pytest.raises(ForkedMeanwhile):
         pool.stats()
     pretend_fork(pool)
+    severing.forked = True
     assert pool.stats().severed == 3
-    assert severing.asked == [conns[0], conns[1], conns[1], conns[2], conns[3]]
+    assert severing.asked == [conns[0], *[conns[1]] * 3, conns[2], conns[3]]
     assert pool._ledger.ancestor is None
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_signal_s_exception_leaves_nothing_to_be_severed(
+    connections: Connections, error: type[BaseException]
+) -> None:
+    """It strikes once, and reaches the caller; nobody comes back for what is left."""
+
+    class Struck(Severing):
+        def __call__(self, conn: FakeConnection) -> int:
+            super().__call__(conn)
+            if len(self.asked) == 2:
+                raise error
+            return -1
+
+    severing = Struck()
+    pool = Pool(connections, max_size=4, fileno=severing)
+    conns = [pool.acquire() for _ in range(4)]
+    pretend_fork(pool)
+    with pytest.raises(error):
+        pool.stats()
+    assert severing.asked == [conns[0], *[conns[1]] * 2, conns[2], conns[3]]
+    assert pool.stats().severed == 4
+
+
+def test_what_a_child_has_not_freed_its_own_child_frees(
+    connections: Connections, severing: Severing
+) -> None:
+    """Outside the at-fork hook: a driver's finalizer may do anything."""
+    pool = Pool(connections, fileno=severing)
+    idle, busy = pool.acquire(), pool.acquire()
+    pool.release(idle)
+    for _ in range(2):
+        pretend_fork(pool)
+        pool.stats()
+        assert pool._ledger.severed_idle == [idle]
+        assert pool._ledger.severed_in_use == [busy]
+    use(pool)
+    assert (idle.times_closed, busy.times_closed) == (1, 0)
 
 
 def test_a_block_that_ends_in_a_child_asks_for_no_reset(
