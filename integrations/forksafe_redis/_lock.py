@@ -11,6 +11,15 @@ import redis.lock
 from forksafe_pool import _process
 
 
+class _Holder:
+    """What one process keeps of a lock."""
+
+    def __init__(self, local: Any) -> None:
+        self.alive = _process.sentinel()
+        self.local = local
+        self.heirs: dict[str, _Holder] = {}
+
+
 class Lock(redis.lock.Lock):
     """``client.lock(name, lock_class=forksafe_redis.Lock)``: a child does not hold it.
 
@@ -19,24 +28,28 @@ class Lock(redis.lock.Lock):
     `owned` is False, `release` raises ``LockError``, and leaving the block does nothing.
     """
 
+    _holder: _Holder
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._alive = _process.sentinel()
         self._inherited = False
-        self._local: Any = None
         super().__init__(*args, **kwargs)
 
     @property
     def local(self) -> Any:
-        if not self._alive:
-            self._alive = _process.sentinel()
-            self._inherited = self._local.token is not None
-            self._local = threading.local() if self.thread_local else SimpleNamespace()
-            self._local.token = None
-        return self._local
+        holder = self._holder
+        while not holder.alive:
+            local: Any = threading.local() if self.thread_local else SimpleNamespace()
+            local.token = None
+            mine = _Holder(local)
+            heir = holder.heirs.setdefault("heir", mine)  # elects one where threads race
+            if heir is mine:
+                self._inherited = holder.local.token is not None
+            self._holder = holder = heir
+        return holder.local
 
     @local.setter
     def local(self, value: Any) -> None:
-        self._local = value
+        self._holder = _Holder(value)
 
     def __enter__(self) -> Lock:
         super().__enter__()
