@@ -176,16 +176,17 @@ def sever(conn: Any, dead_end: DeadEnd) -> bool:
     """
     # First: another thread may have the connection, and reconnect it.
     sock = getattr(bare(conn), "_sock", None)
-    if sock is not None and getattr(bare(conn), "_alive", False):
+    alive = getattr(bare(conn), "_alive", True)  # True: not told whose it is
+    if sock is not None and alive is not True and alive:
         return True
     severed = sock is None or cut_off(sock, find_descriptor, dead_end)
     if severed:
         with contextlib.suppress(Exception):
-            make_usable_after_fork(conn)
+            make_usable_after_fork(conn, sock)
     return severed
 
 
-def make_usable_after_fork(conn: Any) -> None:
+def make_usable_after_fork(conn: Any, severed: Any) -> None:
     """For a severed connection that somebody in the child may hold and use.
 
     A subscription restores itself when its connection reconnects, so it is left disconnected,
@@ -195,7 +196,14 @@ def make_usable_after_fork(conn: Any) -> None:
     if conn is not bare(conn):
         conn._cache_lock = threading.RLock()
         conn._pool_lock = threading.RLock()
-    for reference in bare(conn)._connect_callbacks:
+        conn = bare(conn)
+    for reference in conn._connect_callbacks:
         if isinstance(getattr(reference(), "__self__", None), PubSub):
-            forget_socket(conn)
+            # Else another thread has reconnected it. No call stands between these, so none does
+            # now; the parser is made anew when it reconnects.
+            if conn._sock is severed:
+                conn._sock = None
+                conn.unread_replies = 0
+            if severed is not None:
+                severed.close()
             break

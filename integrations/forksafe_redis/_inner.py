@@ -72,12 +72,13 @@ class Connections(Pool[Any]):
     def _sever_inherited(self, ledger: Ledger[Any]) -> set[int]:
         # What the parent counted, and a child that starts from zero must count off: outside the
         # at-fork hook. A child that forks before its first use passes it on.
-        idle = used = 0
-        if ledger.ancestor is not None:
-            idle, used = ledger.ancestor.notes.pop("to_count_off", (0, 0))
-            idle += len(ledger.ancestor.available)
-            used += len(ledger.ancestor.in_use)
-        ledger.notes["to_count_off"] = (idle, used)
+        ancestor = ledger.ancestor
+        if ancestor is not None:
+            idle, used = ancestor.notes.get("to_count_off", (0, 0))
+            ledger.notes["to_count_off"] = (
+                idle + len(ancestor.available),
+                used + len(ancestor.in_use),
+            )
         self._closed = False  # who waits in close() is not here
         found = super()._sever_inherited(ledger)
         # No place here holds what was in use at a reset(), nor what came through a fork itself and

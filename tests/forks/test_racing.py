@@ -21,6 +21,7 @@ from forksafe_pool._sever import DeadEnd
 from forksafe_redis import BlockingConnectionPool, _connection
 from tests.forks.servers import serving
 from tests.forksafe_pool.threads import Caller, together
+from tests.integrations.forksafe_redis.conftest import hear
 from tests.support.forks import c_fork, in_child
 
 THREADS = 8
@@ -209,4 +210,37 @@ def test_what_its_holder_has_reconnected_is_not_severed(redis_url: str) -> None:
 
     assert in_child(child, c_fork) == (2, b"PONG")
     pool.release(held)
+    pool.disconnect()
+
+
+def test_a_subscription_that_has_reconnected_keeps_its_socket(redis_url: str) -> None:
+    pool: Any = BlockingConnectionPool.from_url(redis_url)
+    client: Any = Redis(connection_pool=pool)
+    news = client.pubsub(ignore_subscribe_messages=True)
+    news.subscribe("raced")
+    assert news.get_message(timeout=LIMIT) is None
+    reached, reconnected = threading.Event(), threading.Event()
+    make_usable = _connection.make_usable_after_fork
+
+    def make_usable_late(conn: Any, severed: Any) -> None:
+        if not reached.is_set():
+            reached.set()
+            assert reconnected.wait(LIMIT)
+        make_usable(conn, severed)
+
+    def child() -> tuple[int, bytes]:
+        _connection.make_usable_after_fork = make_usable_late
+        first = Caller(pool.stats)
+        assert reached.wait(LIMIT)
+        while client.pubsub_numsub("raced")[0][1] < 2:
+            news.get_message(timeout=0.01)
+        subscribed = news.connection._sock
+        reconnected.set()
+        severed = first.result(LIMIT).severed
+        assert news.connection._sock is subscribed
+        client.publish("raced", "heard")
+        return severed, hear(news)
+
+    assert in_child(child, c_fork) == (1, b"heard")
+    news.close()
     pool.disconnect()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +19,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import LockError, WatchError
 
 import forksafe_redis
-from forksafe_redis import BlockingConnectionPool, ConnectionPool
+from forksafe_redis import BlockingConnectionPool, ConnectionPool, _lock
+from tests.forksafe_pool.threads import Caller
 from tests.integrations.forksafe_redis.conftest import hear
-from tests.support.forks import Child, in_child
+from tests.support.forks import Child, c_fork, in_child
 
 LIMIT = 10.0
 Fork = Callable[[], int]
@@ -68,6 +72,33 @@ def test_connections_that_a_function_makes(kind: Any, redis_url: str, fork: Fork
     assert in_child(child, fork) == (True, 2)
     held.send_command("PING")
     assert (held.read_response(), client.client_id()) == (b"PONG", mine)
+    pool.disconnect()
+
+
+def test_a_connection_that_connects_in_its_own_way(redis_url: str, fork: Fork) -> None:
+    """And so is never told whose it is."""
+
+    class ByHand(Connection):
+        _sock: Any
+
+        def connect(self) -> None:
+            if self._sock is None:
+                self._sock = socket.create_connection((self.host, self.port))
+                self.on_connect()
+
+    pool: Any = ConnectionPool(connection_class=ByHand, **parse_url(redis_url))
+    held = pool.get_connection()
+
+    def child() -> int:
+        severed: int = pool.stats().severed
+        with pytest.raises(RedisConnectionError):
+            held.send_command("PING")
+        return severed
+
+    assert in_child(child, fork) == 1
+    held.send_command("PING")
+    assert held.read_response() == b"PONG"
+    pool.release(held)
     pool.disconnect()
 
 
@@ -334,6 +365,36 @@ def test_a_lock_of_ours_is_not_held_by_the_child(client: Any, fork: Fork) -> Non
         in_child(child, fork)
         assert lock.owned()
     assert not lock.locked()
+
+
+def test_threads_of_a_child_that_come_to_a_lock_together(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them finds its parent's token, nor takes another's."""
+    lock = client.lock("raced", timeout=LIMIT, thread_local=False, lock_class=forksafe_redis.Lock)
+    lock.acquire()
+    reached, go_on = threading.Event(), threading.Event()
+
+    def first_waits() -> SimpleNamespace:
+        if not reached.is_set():
+            reached.set()
+            assert go_on.wait(LIMIT)
+        return SimpleNamespace()
+
+    monkeypatch.setattr(_lock, "SimpleNamespace", first_waits)
+
+    def child() -> tuple[bool, bool]:
+        first = Caller(lock.owned)
+        assert reached.wait(LIMIT)
+        with pytest.raises(LockError):
+            lock.release()
+        lock.local.token = b"the second's"
+        go_on.set()
+        return first.result(LIMIT), lock.local.token == b"the second's"
+
+    assert in_child(child, c_fork) == (False, True)
+    assert lock.owned()
+    lock.release()
 
 
 def test_a_child_can_take_a_lock_of_ours_anew(client: Any, fork: Fork) -> None:
