@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,6 +31,21 @@ class Severing:
         caller, its_caller = sys._getframe(1), sys._getframe(2)
         if "note" not in (caller.f_code.co_name, its_caller.f_code.co_name):
             self.asked.append(conn)
+        return -1
+
+
+class Interrupted(Severing):
+    """Raises ``error``, after it was asked, where ``strikes(conn)``."""
+
+    def __init__(self, error: BaseException, strikes: Callable[[FakeConnection], bool]) -> None:
+        super().__init__()
+        self._error = error
+        self._strikes = strikes
+
+    def __call__(self, conn: FakeConnection) -> int:
+        super().__call__(conn)
+        if self._strikes(conn):
+            raise self._error
         return -1
 
 
@@ -165,24 +181,16 @@ def test_a_fork_in_the_middle_of_a_rebuild_leaves_the_rest_to_the_next(
     class ForkedMeanwhile(BaseException):
         """The process that was rebuilding ends here; its child goes on elsewhere."""
 
-    class Forking(Severing):
-        forked = True
-
-        def __call__(self, conn: FakeConnection) -> int:
-            super().__call__(conn)
-            if conn.number == 1 and not self.forked:
-                raise ForkedMeanwhile
-            return -1
-
-    severing = Forking()
+    forking = False
+    severing = Interrupted(ForkedMeanwhile(), lambda conn: forking and conn.number == 1)
     pool = Pool(connections, max_size=4, fileno=severing)
     conns = [pool.acquire() for _ in range(4)]
     pretend_fork(pool)
-    severing.forked = False
+    forking = True
     with pytest.raises(ForkedMeanwhile):
         pool.stats()
     pretend_fork(pool)
-    severing.forked = True
+    forking = False
     assert pool.stats().severed == 3
     assert severing.asked == [conns[0], *[conns[1]] * 3, conns[2], conns[3]]
     assert pool._ledger.ancestor is None
@@ -193,21 +201,13 @@ def test_a_signal_s_exception_leaves_nothing_to_be_severed(
     connections: Connections, error: type[BaseException]
 ) -> None:
     """It strikes once, and reaches the caller; nobody comes back for what is left."""
-
-    class Struck(Severing):
-        def __call__(self, conn: FakeConnection) -> int:
-            super().__call__(conn)
-            if len(self.asked) == 2:
-                raise error
-            return -1
-
-    severing = Struck()
-    pool = Pool(connections, max_size=4, fileno=severing)
+    struck = Interrupted(error(), lambda _: len(struck.asked) == 2)
+    pool = Pool(connections, max_size=4, fileno=struck)
     conns = [pool.acquire() for _ in range(4)]
     pretend_fork(pool)
     with pytest.raises(error):
         pool.stats()
-    assert severing.asked == [conns[0], *[conns[1]] * 2, conns[2], conns[3]]
+    assert struck.asked == [conns[0], *[conns[1]] * 2, conns[2], conns[3]]
     assert pool.stats().severed == 4
 
 
