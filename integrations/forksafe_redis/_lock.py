@@ -12,12 +12,36 @@ from forksafe_pool import _process
 
 
 class _Holder:
-    """What one process keeps of a lock."""
+    """What one process keeps of a lock.
 
-    def __init__(self, local: Any) -> None:
+    ``local`` is redis-py's: a `threading.local`, or one namespace for all threads. A thread-local
+    holds nothing in a thread that has not looked yet: read it through `set_up`.
+    """
+
+    def __init__(self, local: Any, ancestor: _Holder | None = None) -> None:
         self.alive = _process.sentinel()
         self.local = local
+        #: Of the process that this one was forked from.
+        self.ancestor = ancestor
         self.heirs: dict[str, _Holder] = {}
+
+    def set_up(self) -> Any:
+        """`local`, with a token: None before the first ``acquire`` in this process and thread."""
+        local = self.local
+        if not hasattr(local, "token"):
+            local.inherited = self.ancestor is not None and self.ancestor.is_held()
+            local.token = None
+        return local
+
+    def is_held(self) -> bool:
+        """Whether the thread that asks held the lock when this process forked."""
+        holder: _Holder | None = self
+        while holder is not None:
+            local = holder.local
+            if hasattr(local, "token"):
+                return local.token is not None or getattr(local, "inherited", False)
+            holder = holder.ancestor  # this thread did not look at the lock there
+        return False
 
 
 class Lock(redis.lock.Lock):
@@ -30,22 +54,16 @@ class Lock(redis.lock.Lock):
 
     _holder: _Holder
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._inherited = False
-        super().__init__(*args, **kwargs)
-
     @property
     def local(self) -> Any:
+        """Where the token is: None in a process, or a thread, that has not acquired the lock."""
         holder = self._holder
         while not holder.alive:
             local: Any = threading.local() if self.thread_local else SimpleNamespace()
-            local.token = None
-            mine = _Holder(local)
-            heir = holder.heirs.setdefault("heir", mine)  # elects one where threads race
-            if heir is mine:
-                self._inherited = holder.local.token is not None
-            self._holder = holder = heir
-        return holder.local
+            mine = _Holder(local, ancestor=holder)
+            mine.set_up()  # before another thread has it
+            self._holder = holder = holder.heirs.setdefault("heir", mine)  # one where threads race
+        return holder.set_up()
 
     @local.setter
     def local(self, value: Any) -> None:
@@ -53,7 +71,7 @@ class Lock(redis.lock.Lock):
 
     def __enter__(self) -> Lock:
         super().__enter__()
-        self._inherited = False
+        self.local.inherited = False
         return self
 
     def __exit__(
@@ -62,6 +80,7 @@ class Lock(redis.lock.Lock):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.local.token is None and self._inherited:
+        local = self.local
+        if local.token is None and getattr(local, "inherited", False):
             return
         super().__exit__(exc_type, exc_value, traceback)
