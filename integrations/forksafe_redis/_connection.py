@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
+import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -84,14 +84,26 @@ class CountsReplies(_Base):
         self.unread_replies = 0
 
 
-@functools.cache
+#: What was derived from a class, as long as somebody has it. Weakly on both sides: a class may be
+#: made for one pool, and go with it. The derived one refers to its base.
+_derived: weakref.WeakKeyDictionary[type, weakref.ref[type]] = weakref.WeakKeyDictionary()
+
+
 def counting(connection_class: Any) -> Any:
     """``connection_class`` with `CountsReplies`, or itself where it is none of redis-py's."""
     if not (
         isinstance(connection_class, type) and issubclass(connection_class, AbstractConnection)
     ):
         return connection_class
+    reference = _derived.get(connection_class)
+    derived = None if reference is None else reference()
+    if derived is None:
+        derived = _derive(connection_class)
+        _derived[connection_class] = weakref.ref(derived)
+    return derived
 
+
+def _derive(connection_class: Any) -> type:
     # What each command calls. By its class: super() would take as long as all the rest.
     def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
         if not self._alive:
