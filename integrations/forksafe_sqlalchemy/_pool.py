@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy.pool
-from sqlalchemy import exc
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from forksafe_pool import PoolTimeout, _making, _options
+from forksafe_pool import PoolError, PoolTimeout, _making, _options
 from forksafe_pool._sever import note_end
-from forksafe_sqlalchemy import _first_connect
+from forksafe_sqlalchemy import _errors, _first_connect
 from forksafe_sqlalchemy._connections import Fairy, Record
 from forksafe_sqlalchemy._inner import Records
 
@@ -81,7 +80,10 @@ class QueuePool(sqlalchemy.pool.QueuePool):
                 note_end(record.dbapi_connection)
 
             if id(record) in ledger.in_use:  # it has lost its connection
-                self._pool._connect_again(ledger, connect, self._pool.timeout)
+                try:
+                    self._pool._connect_again(ledger, connect, self._pool.timeout)
+                except PoolError as error:
+                    raise _errors.translate(error) from error
             else:
                 _making.watched(ledger.making, connect)
             return record.dbapi_connection
@@ -100,6 +102,8 @@ class QueuePool(sqlalchemy.pool.QueuePool):
 
         Raises:
             sqlalchemy.exc.TimeoutError: none became available in time.
+            sqlalchemy.exc.ResourceClosedError: `forksafe_pool.close_pools` has closed the pool,
+                or did so meanwhile.
         """
         return Fairy.of(super().connect())
 
@@ -107,11 +111,13 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         try:
             return self._pool.acquire()
         except PoolTimeout as error:
-            raise exc.TimeoutError(
+            raise _errors.PoolTimeout(
                 f"QueuePool limit of size {self.size()} overflow {self.overflow()} reached, "
                 f"connection timed out, timeout {self._timeout:0.2f}",
                 code="3o7r",
             ) from error
+        except PoolError as error:
+            raise _errors.translate(error) from error
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self._pool.release(record)  # type: ignore[arg-type]
