@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from forksafe_pool import _options
@@ -20,12 +20,16 @@ from forksafe_pool._sever import (
 )
 
 C = TypeVar("C")
+E = TypeVar("E", bound=PoolError)
 
 logger = logging.getLogger("forksafe_pool")
 
 
 class Driver(Generic[C]):
     """The callbacks given to `Pool`, and what is done where one is not given."""
+
+    #: For each of the pool's errors the one to raise in its place: the library's own as well.
+    error_classes: Mapping[type[PoolError], type[PoolError]] = {}
 
     def __init__(
         self,
@@ -50,25 +54,36 @@ class Driver(Generic[C]):
         """Whether `reset` does anything."""
         return self._reset is not None
 
+    def error(self, kind: type[E], message: str) -> E:
+        """An error of the pool, as `error_classes` has it."""
+        return self.error_classes.get(kind, kind)(message)  # type: ignore[return-value]
+
     def refuse(self, conn: Any, roster: dict[int, C]) -> PoolError | None:
         """What is wrong with what ``connect`` returned."""
         if inspect.isawaitable(conn):
             return self._is_async("connect", conn)
         if conn is None or isinstance(conn, int | float | str | bytes):
-            return PoolError(f"connect of {self.pool_name} returned {conn!r}, not a connection")
+            return self.error(
+                PoolError, f"connect of {self.pool_name} returned {conn!r}, not a connection"
+            )
         if id(conn) in roster:
-            return PoolError(
+            return self.error(
+                PoolError,
                 f"connect of {self.pool_name} returned a connection that the pool holds "
-                f"already: {conn!r}; it must make a new one each time"
+                f"already: {conn!r}; it must make a new one each time",
             )
         if is_closed(conn):
-            return PoolError(f"connect of {self.pool_name} returned a closed connection: {conn!r}")
+            return self.error(
+                PoolError, f"connect of {self.pool_name} returned a closed connection: {conn!r}"
+            )
         return None
 
     def _is_async(self, name: str, result: Any) -> PoolError:
         if inspect.iscoroutine(result):
             result.close()  # else Python warns that nobody has awaited it
-        return PoolError(f"{name} of {self.pool_name} is async: the pool is for threads")
+        return self.error(
+            PoolError, f"{name} of {self.pool_name} is async: the pool is for threads"
+        )
 
     def note(self, conn: C) -> None:
         """What is to be known of a connection that was just made. Raises TypeError."""

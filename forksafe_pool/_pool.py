@@ -232,9 +232,10 @@ class Pool(Upkeep[C]):
                 raise self._timed_out(ledger, timeout)
             waiting = len(ledger.waiters)
             if self.max_waiting is not None and waiting >= self.max_waiting:
-                raise TooManyWaiting(
+                raise self._driver.error(
+                    TooManyWaiting,
                     f"{waiting} callers wait for {self.name} already, and max_waiting is "
-                    f"{self.max_waiting} ({ledger.numbers()})"
+                    f"{self.max_waiting} ({ledger.numbers()})",
                 )
             waiter: Waiter[C] = Waiter()
             ledger.waiters.append(waiter)
@@ -257,7 +258,7 @@ class Pool(Upkeep[C]):
         if place is not None:
             return place
         if waiter.closed:
-            raise PoolClosed(f"{self.name} was closed while the caller waited")
+            raise self._driver.error(PoolClosed, f"{self.name} was closed while the caller waited")
         raise self._timed_out(ledger, timeout)
 
     def _lend(self, ledger: Ledger[C], place: Place[C], timeout: float | None) -> Place[C]:

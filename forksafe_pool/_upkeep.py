@@ -67,15 +67,15 @@ class Upkeep(Generic[C]):
 
     def _timed_out(self, ledger: Ledger[C], timeout: float | None) -> PoolTimeout:
         ledger.timeouts += 1
-        error = PoolTimeout(
-            f"no connection from {self.name} within {timeout:g} s ({ledger.numbers()})"
+        error = self._driver.error(
+            PoolTimeout, f"no connection from {self.name} within {timeout:g} s ({ledger.numbers()})"
         )
         error.__cause__ = ledger.last_error
         return error
 
     def _check_open(self, state: str) -> None:
         if self._closed:
-            raise PoolClosed(f"{self.name} {state}")
+            raise self._driver.error(PoolClosed, f"{self.name} {state}")
 
     def _open(self, ledger: Ledger[C], place: Place[C]) -> None:
         def hold(conn: C) -> None:

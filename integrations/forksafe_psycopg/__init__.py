@@ -8,8 +8,11 @@
 
     with pool.connection() as conn:  # commits at the end, or rolls back
         conn.execute("UPDATE …")
+
+What the pool raises is psycopg's own error, too: ``except psycopg.OperationalError`` catches all.
 """
 
+from forksafe_psycopg._errors import PoolClosed, PoolError, PoolTimeout, TooManyWaiting
 from forksafe_psycopg._pool import Pool
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "PoolClosed", "PoolError", "PoolTimeout", "TooManyWaiting"]

@@ -16,6 +16,7 @@ from forksafe_pool import PoolError, pools
 from forksafe_pool._driver import Driver
 from forksafe_pool._process import Sentinel
 from forksafe_pool._sever import DeadEnd, is_readable, sever
+from forksafe_psycopg._errors import ERROR_CLASSES
 
 logger = logging.getLogger("forksafe_psycopg")
 
@@ -62,6 +63,7 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
 class PsycopgDriver(Driver[Connection[Any]]):
     """The callbacks given to `Pool`, each followed by what makes its outcome certain."""
 
+    error_classes = ERROR_CLASSES
     has_reset = True
 
     def __init__(
@@ -81,8 +83,9 @@ class PsycopgDriver(Driver[Connection[Any]]):
     def refuse(self, conn: Any, roster: dict[int, Connection[Any]]) -> PoolError | None:
         error = super().refuse(conn, roster)
         if error is None and not hasattr(conn, "pgconn"):
-            return PoolError(
-                f"connect of {self.pool_name} returned {conn!r}, not a connection of psycopg's"
+            return self.error(
+                PoolError,
+                f"connect of {self.pool_name} returned {conn!r}, not a connection of psycopg's",
             )
         return error
 

@@ -1,0 +1,32 @@
+"""The pool's errors, each of which is psycopg's ``OperationalError``, as psycopg_pool's are."""
+
+from __future__ import annotations
+
+from psycopg import OperationalError
+
+import forksafe_pool
+
+
+# psycopg's comes first: its attributes (`diag`, `sqlstate`) are set by its own ``__init__``.
+class PoolError(OperationalError, forksafe_pool.PoolError):
+    """Base of every error that the pool itself raises."""
+
+
+class PoolTimeout(PoolError, forksafe_pool.PoolTimeout):
+    """No connection became available in time."""
+
+
+class PoolClosed(PoolError, forksafe_pool.PoolClosed):
+    """The pool was closed, before or while the caller waited."""
+
+
+class TooManyWaiting(PoolError, forksafe_pool.TooManyWaiting):
+    """``max_waiting`` callers are waiting already."""
+
+
+ERROR_CLASSES: dict[type[forksafe_pool.PoolError], type[forksafe_pool.PoolError]] = {
+    forksafe_pool.PoolError: PoolError,
+    forksafe_pool.PoolTimeout: PoolTimeout,
+    forksafe_pool.PoolClosed: PoolClosed,
+    forksafe_pool.TooManyWaiting: TooManyWaiting,
+}
