@@ -5,7 +5,11 @@ BIN := $(VENV)/bin
 ARGS ?=
 OLDEST_REDIS := 5.0.0
 
-.PHONY: demo test torture soak bench check clean
+# What depends the most on the version of Python: how it forks, locks and collects.
+PYTHON_TESTS := tests/forksafe_pool tests/forks $(addprefix tests/integrations/forksafe_, \
+	redis sqlalchemy gunicorn uwsgi celery rq)
+
+.PHONY: demo test test-python torture soak bench check clean
 
 # Workers that answer over one connection shared through the fork, and over forksafe_pool.
 demo: $(VENV)/.installed
@@ -16,6 +20,11 @@ test: $(VENV)/.yardsticks
 	$(BIN)/python -m pytest -n auto $(ARGS)
 	PYTHONPATH=$(CURDIR)/$(VENV)/redis-$(OLDEST_REDIS) \
 		$(BIN)/python -m pytest -n auto tests/integrations/forksafe_redis tests/forks
+
+# For one more Python, a part of the suite.
+test-python: $(VENV)/.yardsticks
+	@echo "$$($(BIN)/python --version): $(PYTHON_TESTS); all other tests are skipped"
+	$(BIN)/python -m pytest -n auto $(PYTHON_TESTS) $(ARGS)
 
 # Every driver, every way to fork, every misdeed, ours beside its peers: docs/torture.md. 30 minutes.
 torture: $(VENV)/.installed
