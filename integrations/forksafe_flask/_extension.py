@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import threading
+from contextlib import ExitStack, suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from flask import Flask, current_app, g
 from redis import Redis
@@ -14,8 +14,10 @@ from forksafe_pool import Pool, PoolStats
 from forksafe_pool._lease import Lease
 from forksafe_redis import BlockingConnectionPool
 
-# Where an app context keeps its `_Leases`.
+# Where an app context keeps its `_Leases`, and an app its pools: in the app, since a pool's
+# `connect` may refer to the app.
 _LEASES = "_forksafe_pool_leases"
+_POOLS = "_forksafe_pool_pools"
 
 
 class ForkSafePool:
@@ -58,7 +60,6 @@ class ForkSafePool:
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        self._apps: WeakKeyDictionary[Flask, dict[str, _config.AnyPool]] = WeakKeyDictionary()
         if app is not None:
             self.init_app(app)
 
@@ -82,7 +83,7 @@ class ForkSafePool:
         app.shell_context_processor(lambda: {"pools": self})
         app.cli.add_command(_cli.group)
         app.extensions["forksafe_pool"] = self
-        self._apps[app] = pools
+        app.extensions[_POOLS] = pools
 
     @property
     def redis(self) -> Redis:
@@ -129,6 +130,10 @@ class ForkSafePool:
         off in the middle of a reply or of a transaction: it is closed instead, as
         `forksafe_pool.Pool.connection` does, unless the pool has a ``reset`` that can vouch for it.
 
+        Each thread, or greenlet, that runs in a copy of the context (``asyncio.to_thread``) has a
+        connection of its own. All are released when the context ends, so wait for your threads;
+        that of a thread that has ended may be released earlier.
+
         An error that the app handles itself, by an ``errorhandler`` or in the view, does not end
         the context: its connection is released as after any request. So a pool of database
         connections wants a ``reset`` that rolls back.
@@ -146,17 +151,23 @@ class ForkSafePool:
             Exception: what the pool's ``acquire``, or ``get_connection`` for Redis, raises.
         """
         pool = self._find(name)
-        leases = g.get(_LEASES)
-        if leases is None:
+        key = threading.current_thread(), name
+        while True:
+            leases: _Leases = g.setdefault(_LEASES, _Leases())
+            leased = leases.get(key)
+            if leased is not None:
+                lease, conn = leased
+                if lease._holds():
+                    return conn
+            leases.end_of_ended_threads()
+            lease = pool.connection()
+            conn = lease.__enter__()
             leases = g.setdefault(_LEASES, _Leases())
-        elif name in leases:
-            lease, conn = leases[name]
-            if lease._holds():
+            leases[key] = lease, conn
+            # Another thread may have ended the context meanwhile, and with it these leases.
+            if g.get(_LEASES) is leases:
                 return conn
-        lease = pool.connection()
-        conn = lease.__enter__()
-        leases[name] = lease, conn
-        return conn
+            leases.end(None)
 
     def stats(self) -> dict[str, PoolStats]:
         """The numbers of this process's pools, by name.
@@ -186,26 +197,39 @@ class ForkSafePool:
                 "request or a command of Flask's, or within `with app.app_context():`; in a "
                 "streamed response, wrap the generator in flask.stream_with_context"
             ) from None
-        try:
-            return self._apps[app]
-        except KeyError:
+        if app.extensions.get("forksafe_pool") is not self:
             raise RuntimeError(
                 f"this ForkSafePool does not serve {app}: call its init_app(app) when the app is "
                 "made"
-            ) from None
+            )
+        pools: dict[str, _config.AnyPool] = app.extensions[_POOLS]
+        return pools
 
 
-class _Leases(dict[str, tuple[Lease[Any], Any]]):
-    """What an app context has leased: for each pool's name, the lease and the connection."""
+class _Leases(dict[tuple[threading.Thread, str], tuple[Lease[Any], Any]]):
+    """What an app context has leased: for each thread and pool's name, the lease and the
+    connection. Threads share it without a lock: each of them writes what is its own alone, and
+    single operations of a dict are atomic."""
 
     def end(self, error: BaseException | None) -> None:
         """End all of them, even where one fails."""
         kind = None if error is None else type(error)
         traceback = None if error is None else error.__traceback__
-        with ExitStack() as stack:
-            while self:
+        with ExitStack() as stack, suppress(KeyError):
+            while True:
                 _, (lease, _) = self.popitem()
                 stack.callback(lease.__exit__, kind, error, traceback)
+
+    def end_of_ended_threads(self) -> None:
+        """So that a request which runs many threads, one after another, needs few connections."""
+        with ExitStack() as stack:
+            for key in list(self):
+                leased = self.get(key)
+                # Of an inherited lease's thread nothing can be said, but it need not be given back.
+                if leased is not None and leased[0]._holds() and not key[0].is_alive():
+                    with suppress(KeyError):  # another thread does the same
+                        lease, _ = self.pop(key)
+                        stack.callback(lease.__exit__, None, None, None)
 
     def __del__(self) -> None:
         if self:  # leased when the context had ended already

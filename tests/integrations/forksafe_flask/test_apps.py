@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 import redis
@@ -13,7 +14,7 @@ from forksafe_flask import ForkSafePool
 from forksafe_pool import Pool
 from forksafe_redis import BlockingConnectionPool
 from tests.integrations.forksafe_flask.conftest import MakeApp
-from tests.integrations.forksafe_flask.fakes import Connections
+from tests.integrations.forksafe_flask.fakes import Connections, FakeConnection
 
 
 def test_the_app_can_be_given_at_once(redis_url: str) -> None:
@@ -105,6 +106,30 @@ def test_an_app_that_is_dropped_takes_its_pools_with_it(pools: ForkSafePool) -> 
     gc.collect()
     assert reference() is None
     assert connections.made[0].closed
+
+
+def test_so_it_does_where_its_callbacks_refer_to_it(pools: ForkSafePool) -> None:
+    apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+    found: weakref.WeakSet[Pool[Any]] = weakref.WeakSet()
+
+    def create_app() -> None:
+        app = Flask("dropped")
+        app.config["FORKSAFE_POOLS"] = {
+            "default": {"connect": FakeConnection, "check": lambda _: app.debug}
+        }
+        pools.init_app(app)
+        app.get("/")(lambda: str(pools.connection()))
+        assert app.test_client().get("/").status_code == 200
+        apps.add(app)
+        with app.app_context():
+            pool = pools.get_pool()
+            assert isinstance(pool, Pool)
+            found.add(pool)
+
+    for _ in range(100):
+        create_app()
+    gc.collect()
+    assert (len(apps), len(found)) == (0, 0)
 
 
 def test_init_app_does_not_connect(make_app: MakeApp, pools: ForkSafePool, redis_url: str) -> None:
