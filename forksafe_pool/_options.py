@@ -68,6 +68,14 @@ def function_or_none(name: str, value: Any, *arguments: str) -> Callable[..., An
     return None if value is None else function(name, value, *arguments)
 
 
+def function_or_statement(name: str, value: Any) -> Any:
+    """``value``, if it is None, a statement of SQL, or what may be a function: `function` tells."""
+    if value is None or callable(value) or (isinstance(value, str) and value.strip()):
+        return value
+    kind = ValueError if isinstance(value, str) else TypeError
+    raise kind(f"{name} must be a function or a statement of SQL, not {value!r}")
+
+
 def text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be text, not {value!r}")

@@ -12,11 +12,12 @@ from typing import Any
 from psycopg import Connection, OperationalError, ProgrammingError
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from forksafe_pool import PoolError, pools
+from forksafe_pool import PoolError, _options, pools
 from forksafe_pool._driver import Driver
 from forksafe_pool._process import Sentinel
 from forksafe_pool._sever import DeadEnd, is_readable, sever
 from forksafe_psycopg._errors import ERROR_CLASSES
+from forksafe_psycopg._session import Statement
 
 logger = logging.getLogger("forksafe_psycopg")
 
@@ -72,10 +73,13 @@ class PsycopgDriver(Driver[Connection[Any]]):
         connect: Callable[[], Connection[Any]],
         check: Callback | None,
         configure: Callback | None,
-        reset: Callback | None,
+        reset: Callback | str | None,
         close: Callback | None,
         fileno: Callable[[Connection[Any]], int] | None,
     ) -> None:
+        reset = _options.function_or_statement("reset", reset)
+        self._statement = Statement(reset) if isinstance(reset, str) else None
+        reset = self._start_anew if isinstance(reset, str) else reset
         check = _answers if check is None else check
         fileno = _descriptor if fileno is None else fileno
         super().__init__(pool_name, connect, check, configure, reset, close, fileno)
@@ -97,6 +101,8 @@ class PsycopgDriver(Driver[Connection[Any]]):
                 f"configure of {self.pool_name} left the connection in the state {status.name}: "
                 "let it commit, or set autocommit"
             )
+        if self._statement is not None:
+            self._statement.remember(conn)
 
     def is_alive(self, conn: Connection[Any]) -> bool:
         return super().is_alive(conn) and _is_clean(conn)
@@ -104,7 +110,27 @@ class PsycopgDriver(Driver[Connection[Any]]):
     def reset(self, conn: Connection[Any]) -> bool:
         if not _is_clean(conn):
             return False
-        return self._reset is None or (super().reset(conn) and _is_clean(conn))
+        if self._reset is None:
+            return True
+        return super().reset(conn) and self._has_ended(conn) and _is_clean(conn)
+
+    def _start_anew(self, conn: Connection[Any]) -> None:
+        assert self._statement is not None  # noqa: S101 - for mypy
+        self._statement(conn)
+        self.configure(conn)  # the statement may have undone it
+
+    def _has_ended(self, conn: Connection[Any]) -> bool:
+        """Whether `reset` has ended its transaction: to roll it back would undo the reset."""
+        status = conn.info.transaction_status
+        if status not in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            return True
+        logger.warning(
+            "reset of %s left the connection in the state %s, and it is closed: let reset commit, "
+            'or set autocommit, or give its statement as text: reset="DISCARD ALL"',
+            self.pool_name,
+            status.name,
+        )
+        return False
 
     def free_severed(self, conn: Connection[Any]) -> None:
         # psycopg frees another process's connection, its descriptor included, only where it is

@@ -34,8 +34,14 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
     broken, in the middle of a statement, of a pipeline or of ``conn.transaction()``, is closed
     and replaced.
 
-    What else a user changes in a session (``autocommit``, ``row_factory``, ``SET``, ``LISTEN``)
-    stays, as with psycopg_pool: `reset` can change it back.
+    What else a user changes in a session stays, as with psycopg_pool, but for a `reset`. As text,
+    ``reset="DISCARD ALL"``, it is a statement that runs outside a transaction: ``SET``, temporary
+    tables, advisory locks, ``LISTEN`` and prepared statements are gone then. With it the connection
+    gets back the attributes it had (``autocommit``, ``isolation_level``, ``row_factory`` …), and
+    `configure` prepares it again, whose ``SET`` is gone as well. Handlers and adapters that were
+    added stay. Several statements in one text are one transaction, which ``DISCARD ALL`` refuses.
+    A function has to commit what it does, as `configure` has: what it leaves open is told by a
+    warning, and the connection is closed.
 
     Parameters:
         conninfo: what ``psycopg.connect`` takes: ``"dbname=shop"``, ``"postgresql://…"``.

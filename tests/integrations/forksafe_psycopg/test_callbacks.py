@@ -94,16 +94,6 @@ def test_a_check_that_fails_replaces_the_connection(dsn: str, check: Any) -> Non
         assert (stats.total, stats.closed) == (1, 1)
 
 
-@pytest.mark.parametrize("reset", [select, fail_quietly])
-def test_a_reset_may_leave_a_transaction_open(dsn: str, reset: Any) -> None:
-    with Pool(dsn, reset=reset, max_size=1) as pool:
-        session = new_session(pool)
-        conn = pool.acquire()
-        assert is_idle(conn)
-        assert session_id(conn) == session
-        pool.release(conn)
-
-
 def test_a_reset_finds_the_transaction_ended(dsn: str) -> None:
     """It may change what cannot be changed inside of one."""
 
