@@ -200,17 +200,14 @@ def test_a_session_that_lives_is_not_replaced(pool: Pool[Any]) -> None:
     assert pool.stats().opened == 1
 
 
-@pytest.mark.parametrize("callback", ["check", "reset"])
-def test_what_a_callback_begins_is_rolled_back(
-    table: str, database: Database, callback: str
-) -> None:
+def test_what_a_check_begins_is_rolled_back(table: str, database: Database) -> None:
     def insert(conn: Any) -> None:
         run(conn, "INSERT INTO numbers VALUES (1)")
 
     def look(conn: Any) -> int:
         return int(ask(conn, "SELECT count(*) FROM numbers"))
 
-    options: dict[str, Any] = {callback: insert, "max_size": 1, "check_after": 0}
+    options: dict[str, Any] = {"check": insert, "max_size": 1, "check_after": 0}
     with make_pool(database.driver, database.address, **options) as pool:
         session = new_session(pool)
         with pool.connection() as conn:

@@ -1,0 +1,148 @@
+"""How a DB-API connection is judged, and prepared for its next user."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Protocol, TypeVar
+
+from forksafe_dbapi import _queries
+from forksafe_dbapi._session import Statement, is_in_transaction
+from forksafe_pool import PoolError, _options
+from forksafe_pool._driver import Driver
+
+logger = logging.getLogger("forksafe_dbapi")
+
+
+class Connection(Protocol):
+    """What the pool uses of a DB-API connection, beside what shows its socket."""
+
+    def cursor(self) -> Any: ...
+
+    def rollback(self) -> object: ...
+
+    def close(self) -> object: ...
+
+
+C = TypeVar("C", bound=Connection)
+
+
+class DbapiDriver(Driver[C]):
+    """The callbacks given to `Pool`, with a rollback wherever one may have begun a transaction."""
+
+    has_reset = True
+    #: None: by driver.
+    test_query: str | None = None
+
+    def __init__(
+        self,
+        pool_name: str,
+        connect: Any,
+        check: Any,
+        configure: Any,
+        reset: Any,
+        close: Any,
+        fileno: Any,
+    ) -> None:
+        reset = _options.function_or_statement("reset", reset)
+        self._statement = Statement(reset) if isinstance(reset, str) else None
+        reset = self._start_anew if isinstance(reset, str) else reset
+        super().__init__(pool_name, connect, check, configure, reset, close, fileno)
+        #: By id(), those whose block was ended by an exception.
+        self._doubtful: set[int] = set()
+
+    def refuse(self, conn: Any, roster: dict[int, C]) -> PoolError | None:
+        error = super().refuse(conn, roster)
+        if error is None and not callable(getattr(conn, "cursor", None)):
+            return PoolError(
+                f"connect of {self.pool_name} returned {conn!r}, not a DB-API connection: it has "
+                "no cursor()"
+            )
+        return error
+
+    def configure(self, conn: C) -> None:
+        super().configure(conn)
+        if self._statement is not None:
+            self._statement.remember(conn)
+
+    def is_alive(self, conn: C) -> bool:
+        return super().is_alive(conn) and (self._check is None or _rolls_back(conn))
+
+    def is_in_step(self, conn: C) -> bool:
+        self._doubtful.add(id(conn))  # left to reset, which follows
+        return True
+
+    def reset(self, conn: C) -> bool:
+        doubtful = id(conn) in self._doubtful
+        self._doubtful.discard(id(conn))
+        # Set in the `finally` or `except` that a connection is released in.
+        kind = sys.exc_info()[0]
+        if kind is not None and not issubclass(kind, (Exception, GeneratorExit)):
+            logger.info("a connection is closed, not reused: released after %s", kind.__name__)
+            return False
+        if not _rolls_back(conn):
+            return False
+        # A signal's exception (a time limit, say) may strike between a statement and its reply,
+        # and most drivers would take that for the reply to their ROLLBACK.
+        if (doubtful or kind is not None) and not (self._answers(conn) and _rolls_back(conn)):
+            return False
+        if self._reset is None:
+            return True
+        return super().reset(conn) and self._has_ended(conn) and _rolls_back(conn)
+
+    def _start_anew(self, conn: C) -> None:
+        assert self._statement is not None  # noqa: S101 - for mypy
+        self._statement(conn)
+        self.configure(conn)  # the statement may have undone it
+
+    def _has_ended(self, conn: C) -> bool:
+        """Whether `reset` has ended its transaction: to roll it back would undo the reset."""
+        try:
+            if getattr(conn, "closed", False) or not is_in_transaction(conn):
+                return True
+        except Exception:  # closed: sqlite3 raises; the rollback that follows tells
+            return True
+        logger.warning(
+            "reset of %s left a transaction open, and the connection is closed: let reset commit, "
+            'or give its statement as text: reset="DISCARD ALL"',
+            self.pool_name,
+        )
+        return False
+
+    def _answers(self, conn: C) -> bool:
+        query = self.test_query or _queries.for_driver(conn)
+        try:
+            if _queries.answers(conn, query):
+                return True
+        except Exception as error:
+            if _is_lost(error):
+                logger.info("a connection is closed, not reused: %s", error)
+            else:
+                logger.warning(
+                    "%s: a connection is closed after an error, since %r fails: %s; where its "
+                    "server wants another query, give it as test_query",
+                    *(self.pool_name, query, error),
+                )
+            return False
+        logger.info("a connection is closed, not reused: it answers an earlier statement")
+        return False
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether the connection is at fault, not what it was asked: by the names of PEP 249."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return not names.isdisjoint({"OperationalError", "InterfaceError", "OSError"})
+
+
+def _rolls_back(conn: Any) -> bool:
+    """Whether it does: a connection that is closed, broken or out of step does not."""
+    try:
+        conn.rollback()
+        # In autocommit mode psycopg2 rolls nothing back, whatever a BEGIN has begun. 0 is idle.
+        status = getattr(conn, "get_transaction_status", None)
+        if status is not None and status() != 0:
+            raise PoolError("a transaction is still open after the rollback")
+    except Exception as error:
+        logger.info("a connection is closed, not reused: %s", error)
+        return False
+    return True
