@@ -1,6 +1,12 @@
 """A connection pool that survives ``fork()``: build it once, at import; use it in every worker."""
 
-from forksafe_pool._errors import PoolClosed, PoolError, PoolTimeout, TooManyWaiting
+from forksafe_pool._errors import (
+    PoolBackOff,
+    PoolClosed,
+    PoolError,
+    PoolTimeout,
+    TooManyWaiting,
+)
 from forksafe_pool._lifecycle import close_pools, fill_pools
 from forksafe_pool._pool import Pool
 from forksafe_pool._registry import pools
@@ -8,6 +14,7 @@ from forksafe_pool._stats import PoolStats
 
 __all__ = [
     "Pool",
+    "PoolBackOff",
     "PoolClosed",
     "PoolError",
     "PoolStats",

@@ -24,6 +24,13 @@ E = TypeVar("E", bound=PoolError)
 
 logger = logging.getLogger("forksafe_pool")
 
+# Errors of code, not of a server, unless they are an OSError as well, as ssl's are.
+_MISTAKES = (
+    *(ArithmeticError, AssertionError, AttributeError, BufferError, ImportError, LookupError),
+    *(MemoryError, NameError, NotImplementedError, PoolError, RecursionError, ReferenceError),
+    *(StopIteration, SyntaxError, SystemError, TypeError, ValueError),
+)
+
 
 class Driver(Generic[C]):
     """The callbacks given to `Pool`, and what is done where one is not given."""
@@ -34,20 +41,23 @@ class Driver(Generic[C]):
     def __init__(
         self,
         pool_name: str,
-        connect: Callable[[], C],
+        connect: Callable[..., C],
         check: Callable[[C], object] | None,
         configure: Callable[[C], object] | None,
         reset: Callable[[C], object] | None,
         close: Callable[[C], object] | None,
         fileno: Callable[[C], int] | None,
+        evict_on: Callable[[BaseException], object] | None = None,
     ) -> None:
         self.pool_name = pool_name
-        self.connect = _options.function("connect", connect)
+        self.connect: Callable[..., C] = _options.connect_function(connect)
+        self._timeout = _options.takes_timeout(connect)
         self._check = _options.function_or_none("check", check, "conn")
         self._configure = _options.function_or_none("configure", configure, "conn")
         self._reset = _options.function_or_none("reset", reset, "conn")
         self._close = _options.function_or_none("close", close, "conn")
         self._fileno = _options.function_or_none("fileno", fileno, "conn") or find_descriptor
+        self._evict_on = _options.function_or_none("evict_on", evict_on, "error")
 
     @property
     def has_reset(self) -> bool:
@@ -57,6 +67,48 @@ class Driver(Generic[C]):
     def error(self, kind: type[E], message: str) -> E:
         """An error of the pool, as `error_classes` has it."""
         return self.error_classes.get(kind, kind)(message)  # type: ignore[return-value]
+
+    def connect_within(self, timeout: float | None) -> C:
+        """Make a connection; tell ``connect`` how long it may take, if it asks for that.
+
+        Parameters:
+            timeout: what is left of the caller's timeout, in seconds. None: no limit.
+        """
+        parameter = self._timeout
+        if parameter is None:
+            return self.connect()
+        default = parameter.default
+        if default is parameter.empty:
+            return self.connect(timeout=timeout)
+        # A shorter limit of its own stays.
+        if timeout is None or (default is not None and default <= timeout):
+            return self.connect()
+        return self.connect(timeout=timeout)
+
+    def is_server_failure(self, error: Exception) -> bool:
+        """Whether a failed attempt to connect says something about the server.
+
+        If so the next attempt waits a little. A mistake in ``connect`` says nothing of the kind.
+        """
+        return isinstance(error, OSError) or not isinstance(error, _MISTAKES)
+
+    def is_connected(self, conn: C) -> bool:
+        """Whether a new connection has reached its server; else that is no success."""
+        return True
+
+    def must_evict(self, error: BaseException) -> bool:
+        """Whether the error that ended a block speaks against every connection of the pool."""
+        if self._evict_on is None:
+            return False
+        try:
+            result = self._evict_on(error)
+        except Exception:
+            logger.warning("%s: evict_on failed, nothing is closed", self.pool_name, exc_info=True)
+            return False
+        if inspect.isawaitable(result):
+            logger.error("%s", self._is_async("evict_on", result))
+            return False
+        return bool(result)
 
     def refuse(self, conn: Any, roster: dict[int, C]) -> PoolError | None:
         """What is wrong with what ``connect`` returned."""

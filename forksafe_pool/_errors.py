@@ -15,6 +15,13 @@ class PoolTimeout(PoolError, TimeoutError):
     """
 
 
+class PoolBackOff(PoolTimeout):
+    """A caller that does not wait was refused, since several connects have just failed.
+
+    ``__cause__`` is the last of their errors. It is tried again half a second later at most.
+    """
+
+
 class PoolClosed(PoolError):
     """The pool was closed, before or while the caller waited."""
 

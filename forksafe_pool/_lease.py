@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from forksafe_pool._clock import monotonic
 
 if TYPE_CHECKING:
     from forksafe_pool._ledger import Place
@@ -18,29 +19,33 @@ class Lease(Generic[C]):
 
     __slots__ = ("_place", "_pool", "_timeout", "_turn")
 
-    _place: Place[C]
+    #: None while it is not entered.
+    _place: Place[C] | None
     _pool: Pool[C]
     _timeout: float | None
     #: Which use of the place this is.
     _turn: int
 
     def __enter__(self) -> C:
+        if self._place is not None:
+            raise self._is_entered()
         pool = self._pool
         ledger = pool._ledger
         if ledger.alive and not ledger.waiters:  # as in Pool.acquire, for a call less
             try:
                 place = ledger.available.pop()
             except IndexError:
-                place = pool._take(self._timeout)
+                pass
             else:
                 if monotonic() < place.fresh_until:
                     place.uses += 1
                     ledger.in_use[place.key] = place
                 else:
-                    place = pool._lend(ledger, place, self._timeout)
-        else:
-            place = pool._take(self._timeout)
-        self._place = place
+                    place = pool._lend(ledger, place, pool._deadline(self._timeout))
+                self._place = place
+                self._turn = place.uses
+                return place.conn  # type: ignore[return-value]
+        self._place = place = pool._take(self._timeout)
         self._turn = place.uses
         return place.conn  # type: ignore[return-value]
 
@@ -51,11 +56,17 @@ class Lease(Generic[C]):
         traceback: TracebackType | None,
     ) -> None:
         pool, place = self._pool, self._place
+        if place is None:
+            raise self._is_not_entered()
+        self._place = None
         ledger = pool._ledger
         if not ledger.alive:  # as in Pool.acquire
             ledger = pool._checkpid()
         if place.uses != self._turn or ledger.in_use.pop(place.key, None) is not place:
-            pool._ignore(ledger, place.conn)
+            # Given back inside the block, or its parent's.
+            if not place.belongs_to(ledger):
+                pool._ignore(ledger, place.conn)
+            pool._evict(ledger, error)
         elif kind is None and not pool._resets:  # as in Pool._give_back, for a call less
             now = monotonic()
             fresh_until = now + pool._fresh_for
@@ -66,14 +77,25 @@ class Lease(Generic[C]):
                 ledger.available.append(place)
                 if ledger.waiters or pool._closed:
                     pool._hand_on(ledger)
-        elif kind is None or pool._is_reusable(ledger, place, kind):
+        elif kind is None:
             pool._give_back(ledger, place)
         else:
-            pool._retire(ledger, place)
+            pool._end_by_error(ledger, place, kind, error)
+
+    def _is_entered(self) -> RuntimeError:
+        return RuntimeError(
+            f"a block of {self._pool.name} was entered again before it ended: call connection() "
+            "for each block"
+        )
+
+    def _is_not_entered(self) -> RuntimeError:
+        return RuntimeError(f"a block of {self._pool.name} ended that was not entered")
 
     def _holds(self) -> bool:
         """Whether the connection is still this block's: not given back inside of it, and maybe
         lent again since; nor, in a child that was forked inside, its parent's."""
         place = self._place
+        if place is None:
+            return False
         in_use = self._pool._checkpid().in_use
         return place.uses == self._turn and in_use.get(place.key) is place

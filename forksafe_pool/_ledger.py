@@ -34,6 +34,7 @@ class Place(Generic[C]):
     """One of the pool's ``max_size`` places: what it holds, and since when."""
 
     __slots__ = (
+        "__weakref__",
         "_ledger",
         "_taken",
         "conn",
@@ -46,7 +47,7 @@ class Place(Generic[C]):
     conn: C | None
     #: Its id(); 0 where there is none.
     key: int
-    #: time.monotonic() seconds.
+    #: Seconds of the pool's clock.
     expires_at: float
     #: Until then it is handed out again without a further look.
     fresh_until: float
@@ -71,6 +72,7 @@ class Place(Generic[C]):
         self.key = key = id(conn)
         if ledger is not None:
             ledger.roster[key] = conn
+            ledger.holders[key] = weakref.ref(self)
         self.conn = conn
 
     def let_go(self) -> C | None:
@@ -79,7 +81,19 @@ class Place(Generic[C]):
         conn, self.conn, self.key = self.conn, None, 0
         if conn is not None and ledger is not None:
             ledger.roster.pop(id(conn), None)
+            ledger.holders.pop(id(conn), None)
         return conn
+
+    def belongs_to(self, ledger: Ledger[C]) -> bool:
+        return self._ledger() is ledger
+
+    def expire(self) -> None:
+        """Have the connection replaced: at once if it is idle, else when it comes back."""
+        self.expires_at = self.fresh_until = float("-inf")
+
+    @property
+    def is_drained(self) -> bool:
+        return self.expires_at == float("-inf")
 
     def vacate(self) -> None:
         """Give the place back. Again is a no-op."""
@@ -121,7 +135,9 @@ class Ledger(Generic[C]):
         "connect_errors",
         "failures",
         "foreign_releases",
+        "generation",
         "half_made",
+        "holders",
         "in_use",
         "last_error",
         "making",
@@ -154,6 +170,10 @@ class Ledger(Generic[C]):
         #: Every connection made and not closed, by id(): what a child severs. Strong references:
         #: CPython clears the frames of dead threads in the child.
         self.roster: dict[int, C] = {}
+        #: The place of each of these, wherever it is: available, in use, or on its way.
+        self.holders: dict[int, weakref.ref[Place[C]]] = {}
+        #: How often the pool was drained: whoever is connecting meanwhile can tell.
+        self.generation = 0
         #: Threads that are making a connection, each with what it has made and nobody holds yet,
         #: and the sockets they had when the process forked.
         self.making: dict[int, object] = {}
@@ -223,11 +243,8 @@ class Ledger(Generic[C]):
         self.last_error = None
         self.failures = 0
 
-    def note_failure(self, error: BaseException, now: float) -> None:
-        """Remember why a connection could not be made, for those who wait in vain."""
-        self.connect_errors += 1
-        if not isinstance(error, Exception):
-            return  # who connected was killed, which says nothing of the server
+    def note_failure(self, error: Exception, now: float) -> None:
+        """Remember why the server could not be reached, for those who wait in vain."""
         self.failures += 1
         self.tried_at = now
         try:

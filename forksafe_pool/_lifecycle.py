@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 from forksafe_pool import _options
+from forksafe_pool._clock import monotonic
 from forksafe_pool._errors import PoolClosed
 from forksafe_pool._pool import Pool
 from forksafe_pool._registry import pools

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable
@@ -56,6 +57,42 @@ def function(name: str, value: Any, *arguments: str) -> Callable[..., Any]:
             f"{name} is called as {call}, which {value!r} does not take: {error}"
         ) from None
     return value  # type: ignore[no-any-return]
+
+
+def takes_timeout(connect: Callable[..., Any]) -> inspect.Parameter | None:
+    """The parameter ``timeout`` of a function that is to be told how long it may take.
+
+    Not that of a class: what a constructor is given lasts as long as the object. Nor one that has
+    a value already, by `functools.partial` or a default that is no number.
+    """
+    target: Any = connect
+    while isinstance(target, functools.partial):
+        if "timeout" in target.keywords:
+            return None
+        target = target.func
+    if isinstance(target, type) or inspect.isbuiltin(target):
+        return None
+    try:
+        parameter = inspect.signature(connect).parameters.get("timeout")
+        # A decorator may take less than what it wraps.
+        inspect.signature(connect, follow_wrapped=False).bind_partial(timeout=None)
+    except (TypeError, ValueError):
+        return None
+    if parameter is None or parameter.kind is parameter.VAR_KEYWORD:
+        return None
+    default = parameter.default
+    is_number = isinstance(default, int | float) and not isinstance(default, bool)
+    is_open = default is parameter.empty or default is None or is_number
+    return parameter if is_open else None
+
+
+def connect_function(connect: Any) -> Callable[..., Any]:
+    """``connect``, which may take a ``timeout``."""
+    parameter = takes_timeout(connect) if callable(connect) else None
+    if parameter is None or parameter.default is not parameter.empty:
+        return function("connect", connect)
+    function("connect", functools.partial(connect, timeout=None))
+    return connect  # type: ignore[no-any-return]
 
 
 def _runs_later(code: Any) -> bool:

@@ -8,11 +8,11 @@ import os
 import threading
 from collections.abc import Callable
 from threading import TIMEOUT_MAX
-from time import monotonic
 from types import TracebackType
 from typing import Any, TypeVar
 
 from forksafe_pool import _options
+from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
 from forksafe_pool._errors import PoolClosed, TooManyWaiting
 from forksafe_pool._lease import Lease
@@ -37,13 +37,18 @@ class Pool(Upkeep[C]):
     parent with all it had. Nothing is connected before the first `acquire` or `fill`.
 
     Parameters:
-        connect: makes a connection: ``connect() -> connection``. Its errors reach who acquires;
-            after one the next attempt waits a random time first, half a second at most. Who does
-            not wait gets `PoolTimeout` meanwhile, after three in a row.
+        connect: makes a connection: ``connect() -> connection``. If it has a parameter
+            ``timeout``, with no default or one that is None or a number, it is given the seconds
+            that are left of the caller's timeout (None: no limit) and has to keep to them: only
+            ``connect`` itself can cut a connect short. Its errors reach who acquires; after one
+            of the server's the next attempt waits a random time first, half a second at most. A
+            caller that does not wait gets `PoolBackOff` meanwhile, after three in a row.
         max_size: how many connections a process may have at a time.
         min_size: how many `fill` makes, and how many `max_idle` leaves alone.
-        timeout: seconds that `acquire` waits for a connection. None: for ever. 0: not at all.
-            The default is shorter than gunicorn's patience with a worker, 30.
+        timeout: seconds that `acquire` may take in all: for its turn, for a wait after failures,
+            and for ``connect`` if that takes a ``timeout``. None: for ever. 0: it does not wait,
+            and ``connect`` has no limit but its own. The default is shorter than gunicorn's
+            patience with a worker, 30.
         max_waiting: how many callers may wait at a time; one more gets `TooManyWaiting`. None:
             no limit.
         max_lifetime: seconds after which a connection is replaced when it is not in use, less a
@@ -62,6 +67,10 @@ class Pool(Upkeep[C]):
         fileno: ``fileno(conn) -> int`` is the descriptor to cut off in a child, -1 if there is
             none just now; by default ``conn.fileno()``, ``conn.sock`` and ``conn._sock`` are
             tried. It runs inside the at-fork hook: no I/O and no locks.
+        evict_on: ``evict_on(error)`` says whether the error that ended a block of `connection`
+            speaks against every connection, not this one alone: a server that has become
+            read-only in a failover, say. If it returns true the connection is closed, and the
+            pool drained as by `drain`. What it raises itself is logged, and closes nothing.
         name: shown in errors, statistics and logs.
 
     Raises:
@@ -74,7 +83,7 @@ class Pool(Upkeep[C]):
 
     def __init__(
         self,
-        connect: Callable[[], C],
+        connect: Callable[..., C],
         *,
         max_size: int = 10,
         min_size: int = 0,
@@ -88,27 +97,28 @@ class Pool(Upkeep[C]):
         reset: Callable[[C], object] | None = None,
         close: Callable[[C], object] | None = None,
         fileno: Callable[[C], int] | None = None,
+        evict_on: Callable[[BaseException], object] | None = None,
         name: str | None = None,
     ) -> None:
-        self.max_size = _options.count("max_size", max_size, at_least=1)
-        self.min_size = _options.count("min_size", min_size)
+        self._max_size = _options.count("max_size", max_size, at_least=1)
+        self._min_size = _options.count("min_size", min_size)
         _options.not_larger("min_size", min_size, "max_size", max_size)
-        self.timeout = _options.seconds_or_none("timeout", timeout)
-        self.max_waiting = (
+        self._timeout = _options.seconds_or_none("timeout", timeout)
+        self._max_waiting = (
             None if max_waiting is None else _options.count("max_waiting", max_waiting)
         )
-        self.max_lifetime = _options.seconds_or_none("max_lifetime", max_lifetime)
-        self.max_idle = _options.seconds_or_none("max_idle", max_idle)
+        self._max_lifetime = _options.seconds_or_none("max_lifetime", max_lifetime)
+        self._max_idle = _options.seconds_or_none("max_idle", max_idle)
         check_after = _options.seconds("check_after", check_after)
         self._fresh_for = check_after if max_idle is None else min(check_after, max_idle)
-        self.name = _options.text_or_none("name", name) or f"pool-{next(_unnamed)}"
+        self._name = _options.text_or_none("name", name) or f"pool-{next(_unnamed)}"
         self._driver: Driver[C] = self._driver_class(
-            self.name, connect, check, configure, reset, close, fileno
+            self._name, connect, check, configure, reset, close, fileno, evict_on
         )
         self._resets = self._driver.has_reset
         self._lease_class = type(self)._lease_class  # CPython finds it faster here
         self._closed = False
-        self._ledger: Ledger[C] = Ledger(self.max_size)
+        self._ledger: Ledger[C] = Ledger(self._max_size)
         register(self)
 
     # -- the fork -----------------------------------------------------------------------------
@@ -123,7 +133,7 @@ class Pool(Upkeep[C]):
             # Threads may race to be the first after the fork, and a fork may strike in the
             # middle of this. setdefault() elects one heir for each process: an heir that came
             # through a further fork is void as well, and the loop goes on from it.
-            mine = Ledger(self.max_size, ancestor=ledger)
+            mine = Ledger(self._max_size, ancestor=ledger)
             heir: Ledger[C] = ledger.notes.setdefault("heir", mine)
             self._ledger = ledger = heir
             if heir is mine:
@@ -171,11 +181,12 @@ class Pool(Upkeep[C]):
         """A connection, yours alone until you `release` or `discard` it.
 
         Parameters:
-            timeout: seconds to wait, instead of the pool's. None: for ever. 0: not at all.
+            timeout: seconds that it may take, instead of the pool's. None: for ever. 0: it does
+                not wait.
 
         Raises:
-            PoolTimeout: none became available in time; or ``timeout`` is 0, and ``connect`` has
-                just failed several times.
+            PoolTimeout: none became available in time.
+            PoolBackOff: ``timeout`` is 0, and ``connect`` has just failed several times.
             TooManyWaiting: `max_waiting` callers wait already.
             PoolClosed: the pool is closed, or was closed meanwhile.
             Exception: what ``connect`` or ``configure`` raised.
@@ -193,25 +204,27 @@ class Pool(Upkeep[C]):
                     place.uses += 1
                     ledger.in_use[place.key] = place
                     return place.conn  # type: ignore[return-value]
-                return self._lend(ledger, place, timeout).conn  # type: ignore[return-value]
+                return self._lend(ledger, place, self._deadline(timeout)).conn  # type: ignore[return-value]
         return self._take(timeout).conn  # type: ignore[return-value]
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._timeout if timeout is _POOL_TIMEOUT else timeout)
 
     def _take(self, timeout: float | None) -> Place[C]:
         """A place in use, which holds a connection: the long way, for whatever is not at hand."""
+        return self._take_within(self._deadline(timeout))
+
+    def _take_within(self, deadline: Deadline) -> Place[C]:
         ledger = self._checkpid()
         if ledger.severed_idle or ledger.severed_in_use:
             self._free_severed(ledger)
-        seconds = self.timeout if timeout is _POOL_TIMEOUT else timeout
-        began = monotonic()
-        place = self._take_or_queue(ledger, seconds)
+        place = self._take_or_queue(ledger, deadline)
         if isinstance(place, Waiter):
-            handed = self._wait(ledger, place, seconds)
+            handed = self._wait(ledger, place, deadline)
             if handed is None:  # a greenlet waited, and goes on waiting in a child
-                return self._take(timeout)
+                return self._take_within(deadline)
             place = handed
-            if seconds is not None:
-                timeout = max(0.0, seconds - (monotonic() - began))
-        return self._lend(ledger, place, timeout)
+        return self._lend(ledger, place, deadline)
 
     def _free_severed(self, ledger: Ledger[C]) -> None:
         for severed, free in (
@@ -222,35 +235,34 @@ class Pool(Upkeep[C]):
                 while True:
                     free(severed.pop())
 
-    def _take_or_queue(self, ledger: Ledger[C], timeout: float | None) -> Place[C] | Waiter[C]:
+    def _take_or_queue(self, ledger: Ledger[C], deadline: Deadline) -> Place[C] | Waiter[C]:
         with ledger.lock:
             self._check_open("is closed")
             place = None if ledger.waiters else ledger.take()
             if place is not None:
                 return place
-            if timeout == 0:
-                raise self._timed_out(ledger, timeout)
+            if deadline.seconds == 0:
+                raise self._timed_out(ledger, deadline)
             waiting = len(ledger.waiters)
-            if self.max_waiting is not None and waiting >= self.max_waiting:
+            if self._max_waiting is not None and waiting >= self._max_waiting:
                 raise self._driver.error(
                     TooManyWaiting,
                     f"{waiting} callers wait for {self.name} already, and max_waiting is "
-                    f"{self.max_waiting} ({ledger.numbers()})",
+                    f"{self._max_waiting} ({ledger.numbers()})",
                 )
             waiter: Waiter[C] = Waiter()
             ledger.waiters.append(waiter)
             ledger.serve()  # a release that did not see the waiter is seen here
             return waiter
 
-    def _wait(self, ledger: Ledger[C], waiter: Waiter[C], timeout: float | None) -> Place[C] | None:
+    def _wait(self, ledger: Ledger[C], waiter: Waiter[C], deadline: Deadline) -> Place[C] | None:
+        left = deadline.left()
         try:
-            waiter.ready.acquire(timeout=-1 if timeout is None else min(timeout, TIMEOUT_MAX))
+            waiter.ready.acquire(timeout=-1 if left is None else min(left, TIMEOUT_MAX))
         except BaseException:
             place = ledger.withdraw(waiter) if ledger.alive else None
             if place is not None:
-                ledger.put_back(place)
-                if self._closed:
-                    self._close_idle(ledger)
+                self._put_back(ledger, place)
             raise
         if not ledger.alive:
             return None
@@ -259,24 +271,22 @@ class Pool(Upkeep[C]):
             return place
         if waiter.closed:
             raise self._driver.error(PoolClosed, f"{self.name} was closed while the caller waited")
-        raise self._timed_out(ledger, timeout)
+        raise self._timed_out(ledger, deadline)
 
-    def _lend(self, ledger: Ledger[C], place: Place[C], timeout: float | None) -> Place[C]:
+    def _lend(self, ledger: Ledger[C], place: Place[C], deadline: Deadline) -> Place[C]:
         """Hand out what ``place`` holds; first replace it if it is dead, and make it if new."""
         try:
             if place.conn is not None and not self._is_usable(place):
                 self._close_held(ledger, place)
             if place.conn is None:
-                if ledger.failures:
-                    self._back_off(ledger, self.timeout if timeout is _POOL_TIMEOUT else timeout)
-                self._open(ledger, place)
+                self._open(ledger, place, deadline)
             self._check_open("was closed while the caller waited")
         except BaseException:
             self._retire(ledger, place)
             raise
         if not ledger.alive:  # forked inside connect(): the connection is the parent's too
             self._close_held(ledger, place)
-            return self._take(timeout)
+            return self._take_within(deadline)
         place.uses += 1
         ledger.in_use[place.key] = place
         return place
@@ -312,11 +322,23 @@ class Pool(Upkeep[C]):
             if now >= fresh_until:
                 self._retire(ledger, place)
                 return
+        # No call stands between this look at the place and the append, so no `drain` does.
         place.fresh_until = fresh_until
+        if now >= ledger.reap_at:
+            self._give_back_and_reap(ledger, place, now)
+            return
         ledger.available.append(place)
         if ledger.waiters or self._closed:
             self._hand_on(ledger)
-        elif now >= ledger.reap_at:
+
+    def _give_back_and_reap(self, ledger: Ledger[C], place: Place[C], now: float) -> None:
+        if ledger.size > ledger.max_size:
+            self._retire(ledger, place)
+        else:
+            ledger.available.append(place)
+        if ledger.waiters or self._closed:
+            self._hand_on(ledger)
+        else:
             self._reap(ledger, now)
 
     def _is_fit(self, ledger: Ledger[C], place: Place[C]) -> bool:
@@ -339,6 +361,24 @@ class Pool(Upkeep[C]):
         except BaseException:
             self._retire(ledger, place)
             raise
+
+    def _end_by_error(
+        self,
+        ledger: Ledger[C],
+        place: Place[C],
+        kind: type[BaseException],
+        error: BaseException | None,
+    ) -> None:
+        """Take back what a block has used that an error has ended."""
+        if error is not None and self._driver.must_evict(error):
+            try:
+                self._retire(ledger, place)
+            finally:
+                self.drain()
+        elif self._is_reusable(ledger, place, kind):
+            self._give_back(ledger, place)
+        else:
+            self._retire(ledger, place)
 
     def discard(self, conn: C) -> None:
         """Give a connection back to be closed, not used again. Else like `release`."""
@@ -365,6 +405,7 @@ class Pool(Upkeep[C]):
         if timeout is not _POOL_TIMEOUT:
             timeout = _options.seconds_or_none("timeout", timeout)
         lease = self._lease_class()
+        lease._place = None
         lease._pool = self
         lease._timeout = timeout
         return lease
@@ -379,7 +420,7 @@ class Pool(Upkeep[C]):
         try:
             while True:
                 ledger = self._checkpid()
-                if ledger.size >= self.min_size:
+                if ledger.size >= self._min_size:
                     break
                 held.append(self.acquire(timeout=0))
         finally:
@@ -403,9 +444,9 @@ class Pool(Upkeep[C]):
         with ledger.lock:
             self._closed = True
             ledger.close_queue()
-        return self._drain(ledger, timeout)
+        return self._close_all(ledger, timeout)
 
-    def _drain(self, ledger: Ledger[C], timeout: float | None) -> bool:
+    def _close_all(self, ledger: Ledger[C], timeout: float | None) -> bool:
         """Close what is idle, and wait until what is in use has come back and is closed."""
         self._close_idle(ledger)
         closer = threading.Lock()
@@ -429,8 +470,8 @@ class Pool(Upkeep[C]):
         return PoolStats(
             name=self.name,
             pid=os.getpid(),
-            max_size=self.max_size,
-            min_size=self.min_size,
+            max_size=self._max_size,
+            min_size=self._min_size,
             total=ledger.size,
             available=len(available),
             in_use=len(in_use),

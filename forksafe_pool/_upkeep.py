@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from time import monotonic
 from typing import Generic, TypeVar
 
-from forksafe_pool import _making
+from forksafe_pool import _making, _options
+from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
-from forksafe_pool._errors import PoolClosed, PoolTimeout
+from forksafe_pool._errors import PoolBackOff, PoolClosed, PoolTimeout
 from forksafe_pool._ledger import Ledger, Place
 from forksafe_pool._sever import DeadEnd, keep_for_ever
 
@@ -28,22 +28,58 @@ _BACK_OFF_AT_MOST = 0.5
 # A hiccup is no outage: who does not wait may try as often as this, as if there was no pool.
 _FREE_ATTEMPTS = 3
 
+# Seconds. An attempt that was cut off sooner, by an impatient caller's timeout, says nothing of the
+# server.
+_FAIR_CHANCE = 1.0
+
 
 class Upkeep(Generic[C]):
     """The part of a `Pool` that looks after what its places hold."""
 
-    name: str
-    timeout: float | None
-    min_size: int
-    max_lifetime: float | None
-    max_idle: float | None
+    _name: str
+    _max_size: int
+    _min_size: int
+    _timeout: float | None
+    _max_waiting: int | None
+    _max_lifetime: float | None
+    _max_idle: float | None
     _driver: Driver[C]
     _fresh_for: float
     _closed: bool
 
+    # -- the settings: changed by `resize`, or not at all -------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def max_size(self) -> int:
+        return self._max_size
+
+    @property
+    def min_size(self) -> int:
+        return self._min_size
+
+    @property
+    def timeout(self) -> float | None:
+        return self._timeout
+
+    @property
+    def max_waiting(self) -> int | None:
+        return self._max_waiting
+
+    @property
+    def max_lifetime(self) -> float | None:
+        return self._max_lifetime
+
+    @property
+    def max_idle(self) -> float | None:
+        return self._max_idle
+
     # -- made ---------------------------------------------------------------------------------
 
-    def _back_off(self, ledger: Ledger[C], timeout: float | None) -> None:
+    def _back_off(self, ledger: Ledger[C], deadline: Deadline) -> None:
         """Wait before another attempt to connect: until a random time after the last one.
 
         Longer after more failures, so that a server that comes back is not met by everybody at
@@ -52,23 +88,36 @@ class Upkeep(Generic[C]):
         longest = min(_BACK_OFF_AT_MOST, _BACK_OFF_FIRST * 2.0 ** min(ledger.failures - 1, 9))
         seconds = longest * _chance()
         now = monotonic()
-        if timeout == 0:
-            if ledger.failures >= _FREE_ATTEMPTS and now < ledger.retry_at:
-                raise self._timed_out(ledger, timeout)
+        # A clock that has jumped is believed no further than a wait may last.
+        if deadline.seconds == 0:
+            if ledger.failures >= _FREE_ATTEMPTS and 0 < ledger.retry_at - now <= _BACK_OFF_AT_MOST:
+                raise self._backed_off(ledger)
             ledger.retry_at = now + seconds
             return
-        seconds -= now - ledger.tried_at
+        seconds -= max(0.0, now - ledger.tried_at)
         if seconds <= 0:
             ledger.tried_at = now  # the others wait for what this one finds
             return
+        left = deadline.left()
         # By its module: gevent patches it there.
-        time.sleep(seconds if timeout is None else min(seconds, timeout))
+        time.sleep(seconds if left is None else min(seconds, left))
         self._check_open("was closed while the caller waited")
 
-    def _timed_out(self, ledger: Ledger[C], timeout: float | None) -> PoolTimeout:
+    def _timed_out(self, ledger: Ledger[C], deadline: Deadline) -> PoolTimeout:
         ledger.timeouts += 1
         error = self._driver.error(
-            PoolTimeout, f"no connection from {self.name} within {timeout:g} s ({ledger.numbers()})"
+            PoolTimeout,
+            f"no connection from {self.name} within {deadline.seconds:g} s ({ledger.numbers()})",
+        )
+        error.__cause__ = ledger.last_error
+        return error
+
+    def _backed_off(self, ledger: Ledger[C]) -> PoolTimeout:
+        ledger.timeouts += 1
+        error = self._driver.error(
+            PoolBackOff,
+            f"no connection from {self.name} ({ledger.numbers()}): reconnect suppressed by "
+            f"back-off; last error: {ledger.last_error!r}",
         )
         error.__cause__ = ledger.last_error
         return error
@@ -77,7 +126,12 @@ class Upkeep(Generic[C]):
         if self._closed:
             raise self._driver.error(PoolClosed, f"{self.name} {state}")
 
-    def _open(self, ledger: Ledger[C], place: Place[C]) -> None:
+    def _open(self, ledger: Ledger[C], place: Place[C], deadline: Deadline) -> None:
+        """Connect, after a wait where attempts have failed just now."""
+        if ledger.failures:
+            self._back_off(ledger, deadline)
+        generation = ledger.generation
+
         def hold(conn: C) -> None:
             error = self._driver.refuse(conn, ledger.roster)
             if error is not None:
@@ -85,38 +139,64 @@ class Upkeep(Generic[C]):
             place.hold(conn)
             self._driver.note(conn)
 
+        left = self._left_to_connect(ledger, deadline)
         try:
-            conn: C = _making.watched(ledger.making, self._driver.connect, hold)
+            conn: C = _making.watched(
+                ledger.making, lambda: self._driver.connect_within(left), hold
+            )
             ledger.opened += 1
             self._driver.configure(conn)
         except BaseException as error:
-            ledger.note_failure(error, monotonic())
+            self._note_failure(ledger, error, left)
             raise
-        ledger.note_success()
+        if self._driver.is_connected(conn):
+            ledger.note_success()
         now = monotonic()
-        if self.max_lifetime is None:
+        if self._max_lifetime is None:
             place.expires_at = float("inf")
         else:
             # Connections that were made together are not to expire together.
-            place.expires_at = now + self.max_lifetime * (1 - _LIFETIME_JITTER * _chance())
-        if self.max_idle is not None and ledger.reap_at == float("inf"):
-            ledger.reap_at = now + self.max_idle
+            place.expires_at = now + self._max_lifetime * (1 - _LIFETIME_JITTER * _chance())
+        if ledger.generation != generation:  # drained meanwhile
+            place.expire()
+        if self._max_idle is not None and ledger.reap_at == float("inf"):
+            ledger.reap_at = now + self._max_idle
 
     def _connect_again(
-        self, ledger: Ledger[C], connect: Callable[[], object], timeout: float | None
+        self,
+        ledger: Ledger[C],
+        connect: Callable[[float | None], object],
+        timeout: float | None,
     ) -> None:
         """For what has a place and has lost its connection: as where it is new.
 
-        ``connect`` has it connect by itself.
+        ``connect(timeout)`` has it connect by itself, and is given what is left of ``timeout``.
         """
+        deadline = Deadline(timeout)
         if ledger.failures:
-            self._back_off(ledger, timeout)
+            self._back_off(ledger, deadline)
+        left = self._left_to_connect(ledger, deadline)
         try:
-            _making.watched(ledger.making, connect)
+            _making.watched(ledger.making, lambda: connect(left))
         except BaseException as error:
-            ledger.note_failure(error, monotonic())
+            self._note_failure(ledger, error, left)
             raise
         ledger.note_success()
+
+    def _left_to_connect(self, ledger: Ledger[C], deadline: Deadline) -> float | None:
+        left = deadline.left_to_connect()
+        if left == 0:
+            raise self._timed_out(ledger, deadline)
+        return left
+
+    def _note_failure(self, ledger: Ledger[C], error: BaseException, timeout: float | None) -> None:
+        """An attempt to connect failed, which had ``timeout`` seconds."""
+        ledger.connect_errors += 1
+        if not isinstance(error, Exception):
+            return  # who connected was killed, which says nothing of the server
+        had_time = timeout is None or timeout >= _FAIR_CHANCE or not isinstance(error, TimeoutError)
+        if had_time and self._driver.is_server_failure(error):
+            ledger.note_failure(error, monotonic())
 
     # -- judged -------------------------------------------------------------------------------
 
@@ -127,9 +207,11 @@ class Upkeep(Generic[C]):
     def _is_usable(self, place: Place[C]) -> bool:
         now = monotonic()
         idle = now - self._idle_since(place)
-        if now >= place.expires_at or (self.max_idle is not None and idle > self.max_idle):
+        if now >= place.expires_at or (self._max_idle is not None and idle > self._max_idle):
             return False
-        return now < place.fresh_until or self._driver.is_alive(place.conn)  # type: ignore[arg-type]
+        if now < place.fresh_until:
+            return True
+        return self._driver.is_alive(place.conn) and not place.is_drained  # type: ignore[arg-type]
 
     # -- given back, closed -------------------------------------------------------------------
 
@@ -162,21 +244,28 @@ class Upkeep(Generic[C]):
             place.let_go()  # only now: a fork meanwhile has it to sever
 
     def _reap(self, ledger: Ledger[C], now: float) -> None:
-        """Close what has been idle for longer than max_idle, the longest idle first."""
-        max_idle = self.max_idle or 0.0
-        while ledger.size > self.min_size:
+        """Close what is more than max_size allows, or has been idle for longer than max_idle; the
+        longest idle first."""
+        max_idle = float("inf") if self._max_idle is None else self._max_idle
+        reap_at = now + max_idle
+        while ledger.size > self._min_size:
             try:
                 place = ledger.available.popleft()
             except IndexError:
                 break
             idle_since = self._idle_since(place)
-            if now - idle_since <= max_idle:
+            if now - idle_since <= max_idle and ledger.size <= ledger.max_size:
                 ledger.available.appendleft(place)
-                ledger.reap_at = idle_since + max_idle
+                reap_at = idle_since + max_idle
+                if place.is_drained:  # in the meantime
+                    self._close_drained(ledger)
                 self._hand_on(ledger)
-                return
+                break
             self._retire(ledger, place)
-        ledger.reap_at = now + max_idle
+        # No call stands between the two: see `resize`.
+        ledger.reap_at = reap_at
+        if ledger.size > ledger.max_size:
+            ledger.reap_at = float("-inf")
 
     def _close_idle(self, ledger: Ledger[C]) -> None:
         while True:
@@ -185,6 +274,82 @@ class Upkeep(Generic[C]):
             except IndexError:
                 break
             self._retire(ledger, place)
+
+    def _close_drained(self, ledger: Ledger[C]) -> None:
+        for place in list(ledger.available):
+            if place.is_drained:
+                try:
+                    ledger.available.remove(place)
+                except ValueError:  # somebody has acquired it, and will see
+                    continue
+                self._retire(ledger, place)
+
+    def _put_back(self, ledger: Ledger[C], place: Place[C]) -> None:
+        """What was taken and is not used is there for others."""
+        if place.is_drained:
+            self._retire(ledger, place)
+        else:
+            ledger.put_back(place)
+        if self._closed:
+            self._close_idle(ledger)
+
+    # -- all of them --------------------------------------------------------------------------
+
+    def resize(self, max_size: int | None = None, min_size: int | None = None) -> None:
+        """Change how many connections each process may have, from now on: this one, and those that
+        are forked from it later. Others that exist already keep the sizes they have.
+
+        Where there are more than ``max_size``, idle ones are closed now, the longest idle first,
+        and those in use as they come back. ``min_size`` takes effect with the next `fill`.
+
+        Raises:
+            TypeError, ValueError: a size is wrong; the message names it.
+        """
+        new_max = self._max_size if max_size is None else max_size
+        new_min = self._min_size if min_size is None else min_size
+        _options.count("max_size", new_max, at_least=1)
+        _options.count("min_size", new_min)
+        _options.not_larger("min_size", new_min, "max_size", new_max)
+        self._max_size, self._min_size = new_max, new_min
+        ledger = self._checkpid()
+        with ledger.lock:  # what grows looks at the size with the lock held
+            ledger.max_size = new_max
+            if ledger.size > new_max:
+                ledger.reap_at = float("-inf")  # the next release looks after it
+        ledger.serve()
+        self._close_surplus(ledger)
+
+    def _close_surplus(self, ledger: Ledger[C]) -> None:
+        while ledger.size > ledger.max_size:
+            try:
+                place = ledger.available.popleft()
+            except IndexError:
+                break
+            self._retire(ledger, place)
+
+    def drain(self) -> None:
+        """Replace every connection of this process: idle ones are closed now, and those in use
+        when they come back. The pool stays open, and connects anew when it is used.
+
+        For a failover, a changed password, or a master that has done its work at import.
+        """
+        ledger = self._checkpid()
+        ledger.generation += 1
+        for holder in list(ledger.holders.values()):
+            place = holder()
+            if place is not None:
+                place.expire()
+        self._close_drained(ledger)
+
+    def _evict(self, ledger: Ledger[C], error: BaseException | None) -> None:
+        """The error of a block may speak against every connection."""
+        if error is not None and self._driver.must_evict(error):
+            self.drain()
+
+    def _checkpid(self) -> Ledger[C]:
+        raise NotImplementedError
+
+    # -- cut off ------------------------------------------------------------------------------
 
     def _cut_off(self, conn: C, dead_end: DeadEnd) -> bool:
         severed = self._driver.sever(conn, dead_end)

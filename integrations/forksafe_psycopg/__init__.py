@@ -12,7 +12,13 @@
 What the pool raises is psycopg's own error, too: ``except psycopg.OperationalError`` catches all.
 """
 
-from forksafe_psycopg._errors import PoolClosed, PoolError, PoolTimeout, TooManyWaiting
+from forksafe_psycopg._errors import (
+    PoolBackOff,
+    PoolClosed,
+    PoolError,
+    PoolTimeout,
+    TooManyWaiting,
+)
 from forksafe_psycopg._pool import Pool
 
-__all__ = ["Pool", "PoolClosed", "PoolError", "PoolTimeout", "TooManyWaiting"]
+__all__ = ["Pool", "PoolBackOff", "PoolClosed", "PoolError", "PoolTimeout", "TooManyWaiting"]

@@ -70,19 +70,20 @@ class PsycopgDriver(Driver[Connection[Any]]):
     def __init__(
         self,
         pool_name: str,
-        connect: Callable[[], Connection[Any]],
+        connect: Callable[..., Connection[Any]],
         check: Callback | None,
         configure: Callback | None,
         reset: Callback | str | None,
         close: Callback | None,
         fileno: Callable[[Connection[Any]], int] | None,
+        evict_on: Callable[[BaseException], object] | None = None,
     ) -> None:
         reset = _options.function_or_statement("reset", reset)
         self._statement = Statement(reset) if isinstance(reset, str) else None
         reset = self._start_anew if isinstance(reset, str) else reset
         check = _answers if check is None else check
         fileno = _descriptor if fileno is None else fileno
-        super().__init__(pool_name, connect, check, configure, reset, close, fileno)
+        super().__init__(pool_name, connect, check, configure, reset, close, fileno, evict_on)
 
     def refuse(self, conn: Any, roster: dict[int, Connection[Any]]) -> PoolError | None:
         error = super().refuse(conn, roster)

@@ -16,6 +16,10 @@ class PoolTimeout(PoolError, forksafe_pool.PoolTimeout):
     """No connection became available in time."""
 
 
+class PoolBackOff(PoolTimeout, forksafe_pool.PoolBackOff):
+    """`forksafe_pool.PoolBackOff`, and psycopg's ``OperationalError``."""
+
+
 class PoolClosed(PoolError, forksafe_pool.PoolClosed):
     """The pool was closed, before or while the caller waited."""
 
@@ -27,6 +31,7 @@ class TooManyWaiting(PoolError, forksafe_pool.TooManyWaiting):
 ERROR_CLASSES: dict[type[forksafe_pool.PoolError], type[forksafe_pool.PoolError]] = {
     forksafe_pool.PoolError: PoolError,
     forksafe_pool.PoolTimeout: PoolTimeout,
+    forksafe_pool.PoolBackOff: PoolBackOff,
     forksafe_pool.PoolClosed: PoolClosed,
     forksafe_pool.TooManyWaiting: TooManyWaiting,
 }

@@ -38,7 +38,7 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
     @timeout.setter
     def timeout(self, value: float | None) -> None:
         if hasattr(self, "_pool"):  # else reset() does it, in the constructor
-            self._pool.timeout = _options.seconds_or_none("timeout", value)
+            self._pool._timeout = _options.seconds_or_none("timeout", value)
         self._timeout = value
 
     @property

@@ -109,13 +109,7 @@ class Connections(Pool[Any]):
             try:
                 function(place.conn)
             finally:
-                ledger.put_back(place)
-
-    def resize(self, max_size: int) -> None:
-        self.max_size = max_size
-        ledger = self._checkpid()
-        ledger.max_size = max_size
-        ledger.serve()
+                self._put_back(ledger, place)
 
     def fill(self) -> None:
         owner = self._owner()
@@ -131,7 +125,7 @@ class Connections(Pool[Any]):
         ledger = self._checkpid()
         self._closed = True
         try:
-            return self._drain(ledger, timeout)
+            return self._close_all(ledger, timeout)
         finally:
             if not ledger.closers:  # nobody else closes it too
                 self._closed = False

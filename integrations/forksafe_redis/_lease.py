@@ -18,8 +18,11 @@ class RedisLease(Lease[Any]):
 
     def __init__(self, owner: ConnectionPool) -> None:
         self._owner = owner
+        self._place = None
 
     def __enter__(self) -> Any:
+        if self._place is not None:
+            raise self._is_entered()
         while True:
             connection = self._owner.get_connection()
             self._pool = pool = self._owner._pool
@@ -35,10 +38,15 @@ class RedisLease(Lease[Any]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        connection = self._place.conn
-        if not self._holds():
-            self._pool._ignore(self._pool._checkpid(), connection)
+        place, holds = self._place, self._holds()
+        if place is None:
+            raise self._is_not_entered()
+        self._place = None
+        if not holds:
+            ledger = self._pool._checkpid()
+            if not place.belongs_to(ledger):  # else it was given back inside the block
+                self._pool._ignore(ledger, place.conn)
         elif kind is None:
-            self._owner.release(connection)
+            self._owner.release(place.conn)
         else:
-            self._owner.discard(connection)
+            self._owner.discard(place.conn)

@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import weakref
-from time import monotonic
 from typing import Any, TypeVar
 
 import redis
@@ -22,6 +21,7 @@ from forksafe_pool import (
     TooManyWaiting,
     _options,
 )
+from forksafe_pool._clock import monotonic
 from forksafe_pool._ledger import Ledger
 from forksafe_redis import _checks, _connection, _metrics
 from forksafe_redis._inner import Connections
@@ -131,7 +131,8 @@ class ConnectionPool(redis.ConnectionPool):
 
     @property
     def max_connections(self) -> int:
-        """How many there may be; if it is made less, those that there are stay."""
+        """How many there may be. If it is made less, idle ones that are too many are closed at
+        once, and those in use when they come back."""
         return self._max_connections
 
     @max_connections.setter
@@ -308,7 +309,7 @@ class ConnectionPool(redis.ConnectionPool):
         ledger = self._pool._checkpid()
         start = 0.0
 
-        def connect() -> None:
+        def connect(_: float | None) -> None:
             nonlocal start
             start = monotonic()
             connection.connect()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forksafe_pool import Pool
+from forksafe_pool._clock import Deadline
 from forksafe_pool._driver import Driver
 from forksafe_pool._ledger import Ledger
 from forksafe_pool._sever import DeadEnd, find_descriptor
@@ -99,10 +100,10 @@ class Records(Pool[Record]):
         finally:
             self._closed = False
 
-    def _back_off(self, ledger: Ledger[Record], timeout: float | None) -> None:
+    def _back_off(self, ledger: Ledger[Record], deadline: Deadline) -> None:
         """Who does not wait gets the driver's own error, as often as it tries."""
-        if timeout != 0:
-            super()._back_off(ledger, timeout)
+        if deadline.seconds != 0:
+            super()._back_off(ledger, deadline)
 
     def watch_over(self, detached: Any) -> None:
         """Sever in a child what was taken from the pool for good, too, while it is there."""

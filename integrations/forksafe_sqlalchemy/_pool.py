@@ -74,7 +74,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         def create_watched(record: ConnectionPoolEntry) -> Any:
             ledger = self._pool._checkpid()
 
-            def connect() -> None:
+            def connect(_: float | None = None) -> None:
                 # From here on a child severs it.
                 record.dbapi_connection = create(record)  # type: ignore[misc]
                 note_end(record.dbapi_connection)

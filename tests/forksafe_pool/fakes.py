@@ -54,11 +54,11 @@ class Connections:
 
 
 class Clock:
-    """Stands in for ``time.monotonic`` in the pool."""
+    """Stands in for the pool's clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        for module in ("_pool", "_lease", "_upkeep"):
+        for module in ("_clock", "_pool", "_lease", "_upkeep"):
             monkeypatch.setattr(f"forksafe_pool.{module}.monotonic", self)
 
     def __call__(self) -> float:

@@ -51,6 +51,8 @@ class SideBySide:
     ) -> None:
         self.blocks, self.resets = blocks, resets
         self.leases: dict[FakeConnection, Lease[FakeConnection]] = {}
+        #: Of these, the ones that were entered before the process forked.
+        self.parents_leases: list[Lease[FakeConnection]] = []
         self.clock = Clock(monkeypatch)
         monkeypatch.setattr("forksafe_pool._upkeep._LIFETIME_JITTER", 0.0)
         monkeypatch.setattr("forksafe_pool._upkeep._chance", lambda: 1.0)
@@ -135,11 +137,14 @@ class SideBySide:
         if warm is not None:
             self.close(warm)
 
-    def give_back(self, conn: FakeConnection) -> None:
+    def give_back(self, conn: FakeConnection) -> bool:
+        """Whether that was the end of a block of this process."""
         if conn in self.leases:
-            self.leases.pop(conn).__exit__(None, None, None)
-        else:
-            self.pool.release(conn)
+            lease = self.leases.pop(conn)
+            lease.__exit__(None, None, None)
+            return lease not in self.parents_leases
+        self.pool.release(conn)
+        return False
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -175,9 +180,9 @@ class SideBySide:
     def release(self, conn: FakeConnection, *, unfit: bool = False) -> None:
         unfit = unfit and self.resets
         self.unfit = [conn] if unfit else []
-        self.give_back(conn)
+        ends_block = self.give_back(conn)
         if conn not in self.in_use:
-            self.counters["foreign_releases"] += 1
+            self.counters["foreign_releases"] += not ends_block
             return
         self.in_use.remove(conn)
         if unfit or self.expired(conn):
@@ -209,6 +214,7 @@ class SideBySide:
     def become_a_child(self) -> None:
         self.counters = dict.fromkeys(COUNTERS, 0) | {"severed": self.total}
         self.parents += self.in_use
+        self.parents_leases += self.leases.values()
         self.foreign += self.available + self.in_use
         self.available, self.in_use = [], []
         self.failures = 0

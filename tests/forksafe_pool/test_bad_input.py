@@ -35,7 +35,7 @@ def test_a_connect_that_wants_an_argument() -> None:
         return FakeConnection(0)
 
     with pytest.raises(TypeError, match=r"^connect is called as connect\(\), which .* 'url'$"):
-        Pool(connect)  # type: ignore[arg-type]
+        Pool(connect)
 
 
 @pytest.mark.parametrize("name", ["check", "configure", "reset", "close", "fileno"])

@@ -228,7 +228,7 @@ def test_what_the_reaper_is_looking_at_is_closed(connections: Connections, clock
             return True
 
     clock.advance(10.0)
-    pool.max_idle = Meanwhile(10.0)
+    pool._max_idle = Meanwhile(10.0)
     pool.release(conn)
     assert conn.times_closed == 1
     assert pool.close(timeout=0) is True

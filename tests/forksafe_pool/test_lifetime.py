@@ -231,7 +231,7 @@ def test_what_the_reaper_looked_at_goes_to_who_waits_by_then(
             return True
 
     clock.advance(10.0)
-    pool.max_idle = Meanwhile(10.0)
+    pool._max_idle = Meanwhile(10.0)
     pool.release(conn)
     assert callers[0].result() is conn
 

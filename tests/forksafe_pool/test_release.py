@@ -291,7 +291,7 @@ def test_a_block_leaves_alone_what_was_given_back_inside_and_lent_again(
             raise error
     assert not other.closed
     stats = pool.stats()
-    assert (stats.in_use, stats.available, stats.foreign_releases) == (1, 0, 1)
+    assert (stats.in_use, stats.available, stats.foreign_releases) == (1, 0, 0)
     pool.release(other)
     assert pool.stats().available == 1
 
@@ -311,3 +311,66 @@ def test_with_blocks_nest(connections: Connections) -> None:
     with pool.connection() as outer, pool.connection() as inner:
         assert outer is not inner
     assert pool.stats().available == 2
+
+
+# -- what a lease may not ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_block_cannot_be_entered_again_before_it_ends(
+    connections: Connections, warm: bool
+) -> None:
+    pool = Pool(connections, name="db")
+    if warm:
+        pool.release(pool.acquire())
+    lease = pool.connection()
+    with lease:
+        with pytest.raises(RuntimeError, match="of db was entered again before it ended"):
+            lease.__enter__()
+        assert pool.stats().in_use == 1
+    assert (pool.stats().in_use, pool.stats().total) == (0, 1)
+    with lease:
+        pass
+
+
+def test_a_block_cannot_end_that_was_not_entered(connections: Connections) -> None:
+    pool = Pool(connections, name="db")
+    lease = pool.connection()
+    with pytest.raises(RuntimeError, match="of db ended that was not entered"):
+        lease.__exit__(None, None, None)
+    with lease:
+        pass
+    with pytest.raises(RuntimeError, match="not entered"):
+        lease.__exit__(None, None, None)
+    assert (pool.stats().available, pool.stats().foreign_releases) == (1, 0)
+
+
+def test_a_block_that_could_not_be_entered_can_be_tried_again(connections: Connections) -> None:
+    pool = Pool(connections)
+    connections.errors.append(OSError("refused"))
+    lease = pool.connection()
+    with pytest.raises(OSError, match="refused"):
+        lease.__enter__()
+    with lease as conn:
+        assert conn is connections.made[0]
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_an_error_of_connect_is_the_first_in_its_traceback(
+    connections: Connections, block: bool
+) -> None:
+    pool = Pool(connections)
+    connections.errors.append(OSError("refused"))
+    with pytest.raises(OSError, match="refused") as raised:
+        pool.connection().__enter__() if block else pool.acquire()
+    assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_a_timeout_is_the_first_in_its_traceback(connections: Connections, block: bool) -> None:
+    pool = Pool(connections, max_size=1)
+    pool.acquire()
+    for timeout in (0, 0.001):
+        with pytest.raises(PoolTimeout) as raised:
+            pool.connection(timeout).__enter__() if block else pool.acquire(timeout)
+        assert raised.value.__context__ is None

@@ -205,8 +205,9 @@ def test_a_timeout_tells_the_numbers(connections: Connections, timeout: float) -
 
 @pytest.mark.parametrize("timeout", [0, 0.01])
 def test_the_last_error_of_connect_is_the_cause_of_a_timeout(
-    connections: Connections, timeout: float
+    connections: Connections, timeout: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("forksafe_pool._upkeep._chance", lambda: 0.0)  # no wait between attempts
     causes: list[BaseException | None] = []
 
     def connect() -> FakeConnection:

@@ -34,12 +34,14 @@ def test_max_connections_changed_later_count(pool: ConnectionPool, fork: Any) ->
     pool.max_connections = 2
     second = pool.get_connection()
     pool.max_connections = 1
-    pool.release(first)
-    assert pool.get_connection() is first  # those that there are stay
+    pool.release(first)  # one too many
+    with pytest.raises(RedisConnectionError, match="total 1 of 1"):
+        pool.get_connection()
+    pool.release(second)
+    assert pool.get_connection() is second
     assert in_child(lambda: pool.stats().max_size, fork) == 1
     pool.reset()
     assert pool.stats().max_size == 1
-    first.disconnect()
     second.disconnect()
 
 

@@ -138,7 +138,8 @@ def test_who_connects_again_after_failures_waits_a_little(
     """Whether the pool makes a record, or has one whose connection was lost."""
     slept: list[float] = []
     now = time.monotonic()
-    monkeypatch.setattr(_upkeep, "monotonic", lambda: now)
+    for module in ("_clock", "_upkeep"):
+        monkeypatch.setattr(f"forksafe_pool.{module}.monotonic", lambda: now)
     monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setattr(_upkeep, "_chance", lambda: 1.0)
     refused = False
