@@ -87,7 +87,7 @@ def test_who_waits_in_vain(sqlite: Engine, enter: Callable[[Engine], object]) ->
 
 def test_too_many_wait(full: tuple[Engine, Connection], enter: Callable[[Engine], object]) -> None:
     engine, _ = full
-    inner(engine).max_waiting = 0
+    inner(engine)._max_waiting = 0
     with pytest.raises(exc.TimeoutError, match="max_waiting is 0") as told:
         enter(engine)
     assert isinstance(told.value, forksafe_pool.TooManyWaiting)
