@@ -8,6 +8,29 @@
     engine = create_engine("postgresql+psycopg://…", poolclass=QueuePool)  # at import
 
 No ``engine.dispose()`` in the workers: each finds the engine with an empty pool of its own.
+
+Where a server says that it takes no writes any more (PostgreSQL's 25006; MySQL's 1290, 1792 and
+1836), since another one has become the primary, every connection is replaced before its next use:
+a failover costs one error. A listener of ``handle_error`` that sets
+``context.invalidate_pool_on_disconnect = False`` spares the others.
+
+What a user changes in a session is there for the next user: ``SET``, temporary tables, locks,
+LISTEN, prepared statements. For PostgreSQL the option ``reset="DISCARD ALL"`` of `create_engine`
+has it forget them. MariaDB and MySQL have no such statement, but a command. With PyMySQL::
+
+    @event.listens_for(engine, "reset")
+    def reset(conn, record, state):
+        if not state.terminate_only:
+            conn._execute_command(0x1F, b"")  # COM_RESET_CONNECTION
+            conn._read_ok_packet()
+            conn.select_db("shop")  # the one thing that it leaves
+            conn.set_character_set(conn.charset)
+            conn.autocommit(False)
+
+With mysqlclient, in the same place::
+
+            conn.change_user("user", "password", "shop")
+            conn.autocommit(False)
 """
 
 from forksafe_sqlalchemy._pool import QueuePool

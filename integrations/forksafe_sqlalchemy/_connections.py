@@ -29,6 +29,10 @@ class Record(_ConnectionRecord):
         super().__init__(pool, connect=False)
 
     @property
+    def dialect(self) -> Any:
+        return self._queue_pool._dialect
+
+    @property
     def fairy_ref(self) -> weakref.ref[_ConnectionFairy] | None:
         """What SQLAlchemy asks before it resets a connection and gives it back."""
         if not self.alive:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy.pool
+from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from forksafe_pool import PoolError, PoolTimeout, _making, _options
 from forksafe_pool._sever import note_end
-from forksafe_sqlalchemy import _errors, _first_connect
+from forksafe_sqlalchemy import _errors, _first_connect, _server
 from forksafe_sqlalchemy._connections import Fairy, Record
 from forksafe_sqlalchemy._inner import Records
 
@@ -31,6 +32,11 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         timeout: seconds to wait for a connection, by default 30. None: for ever.
         use_lifo: whether the connection that came back last is used first, instead of the one
             that has been idle the longest.
+        reset: a statement of SQL that is run, outside a transaction, on each connection that
+            comes back: ``create_engine(url, poolclass=QueuePool, reset="DISCARD ALL")`` has
+            PostgreSQL forget what a user has SET, locked, prepared, LISTENs to, and temporary
+            tables; also what a listener of "connect" has SET, which the URL can set instead:
+            ``?options=-csearch_path=shop``. For an engine alone.
 
     Raises:
         TypeError, ValueError: an option is wrong; the message names it.
@@ -48,6 +54,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         max_overflow: int = 10,
         timeout: float | None = 30.0,
         use_lifo: bool = False,
+        reset: str | None = None,
         **kw: Any,
     ) -> None:
         _options.count("pool_size", pool_size)
@@ -55,7 +62,11 @@ class QueuePool(sqlalchemy.pool.QueuePool):
             _options.count("max_overflow", max_overflow, at_least=-1)
         _check_recycle(kw.get("recycle", -1))
         _options.text_or_none("logging_name", kw.get("logging_name"))
+        _check_reset(reset)
         super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, **kw)  # type: ignore[arg-type]
+        _server.listen(self._dialect)
+        if reset is not None:
+            event.listen(self, "reset", _server.run_on_reset(reset))  # recreate() takes it over
         self._pool = Records(
             lambda: Record(self),
             self._connect,
@@ -95,6 +106,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         record.get_connection()
 
     def _renew_first_connect(self) -> None:
+        _server.listen(self._dialect)  # an engine that is given a pool brings it later
         _first_connect.renew(self.dispatch, self._pool._checkpid())
 
     def connect(self) -> PoolProxiedConnection:
@@ -140,6 +152,16 @@ class QueuePool(sqlalchemy.pool.QueuePool):
     @_overflow.setter
     def _overflow(self, value: int) -> None:
         """SQLAlchemy's own constructor sets it."""
+
+
+def _check_reset(reset: Any) -> None:
+    if reset is None or (isinstance(reset, str) and reset.strip()):
+        return
+    kind = ValueError if isinstance(reset, str) else TypeError
+    raise kind(
+        f"reset must be a statement of SQL, not {reset!r}; for a function there is SQLAlchemy's "
+        'event "reset"'
+    )
 
 
 def _check_recycle(recycle: Any) -> None:
