@@ -2,10 +2,12 @@
 
 ::
 
+    from functools import partial
+
     import pymysql
     from forksafe_dbapi import Pool
 
-    pool = Pool(lambda: pymysql.connect(host="localhost", database="shop"), max_size=5)
+    pool = Pool(partial(pymysql.connect, host="localhost", database="shop"), max_size=5)
 
     with pool.connection() as conn:
         with conn.cursor() as cursor:

@@ -6,7 +6,8 @@ import logging
 import sys
 from typing import Any, Protocol, TypeVar
 
-from forksafe_dbapi import _queries
+from forksafe_dbapi import _failures, _queries
+from forksafe_dbapi._limits import ConnectLimit
 from forksafe_dbapi._session import Statement, is_in_transaction
 from forksafe_pool import PoolError, _options
 from forksafe_pool._driver import Driver
@@ -43,20 +44,39 @@ class DbapiDriver(Driver[C]):
         reset: Any,
         close: Any,
         fileno: Any,
+        evict_on: Any = None,
     ) -> None:
         reset = _options.function_or_statement("reset", reset)
         self._statement = Statement(reset) if isinstance(reset, str) else None
         reset = self._start_anew if isinstance(reset, str) else reset
-        super().__init__(pool_name, connect, check, configure, reset, close, fileno)
+        super().__init__(pool_name, connect, check, configure, reset, close, fileno, evict_on)
+        self._limit = ConnectLimit(connect)
         #: By id(), those whose block was ended by an exception.
         self._doubtful: set[int] = set()
+
+    def connect_within(self, timeout: float | None) -> C:
+        if self._timeout is not None and not self._limit.is_a_driver_s:
+            return super().connect_within(timeout)
+        arguments = {} if timeout is None else self._limit.arguments(timeout)
+        conn = self.connect(**arguments)
+        self._limit.lift(conn, arguments)
+        return conn
+
+    def is_server_failure(self, error: Exception) -> bool:
+        return super().is_server_failure(error) and not _failures.is_of_the_request(error)
+
+    def must_evict(self, error: BaseException) -> bool:
+        if self._evict_on is None:
+            return _failures.is_read_only(error)
+        return super().must_evict(error)
 
     def refuse(self, conn: Any, roster: dict[int, C]) -> PoolError | None:
         error = super().refuse(conn, roster)
         if error is None and not callable(getattr(conn, "cursor", None)):
-            return PoolError(
+            return self.error(
+                PoolError,
                 f"connect of {self.pool_name} returned {conn!r}, not a DB-API connection: it has "
-                "no cursor()"
+                "no cursor()",
             )
         return error
 
@@ -115,7 +135,7 @@ class DbapiDriver(Driver[C]):
             if _queries.answers(conn, query):
                 return True
         except Exception as error:
-            if _is_lost(error):
+            if _failures.is_of_the_connection(error):
                 logger.info("a connection is closed, not reused: %s", error)
             else:
                 logger.warning(
@@ -126,12 +146,6 @@ class DbapiDriver(Driver[C]):
             return False
         logger.info("a connection is closed, not reused: it answers an earlier statement")
         return False
-
-
-def _is_lost(error: Exception) -> bool:
-    """Whether the connection is at fault, not what it was asked: by the names of PEP 249."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return not names.isdisjoint({"OperationalError", "InterfaceError", "OSError"})
 
 
 def _rolls_back(conn: Any) -> bool:

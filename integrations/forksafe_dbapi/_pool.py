@@ -24,8 +24,21 @@ class Pool(forksafe_pool.Pool[C]):
     What the pool itself raises is a `forksafe_pool.PoolError` and no error of the driver's, which
     nobody knows before it has connected: ``except (PoolError, psycopg2.OperationalError)``.
 
+    A block that ends because the server is read-only (PostgreSQL's 25006, MySQL's 1290, 1792 and
+    1836: a failover) drains the pool, so that it costs one error: ``evict_on`` decides it
+    otherwise. ``pool.drain()`` does the same where the block handles the error.
+
     Parameters:
-        connect: makes a connection: ``lambda: psycopg2.connect("dbname=shop")``.
+        connect: makes a connection. The ``timeout`` of `acquire` bounds it where it can be told,
+            in whole seconds, one at least. Bind the arguments by ``functools.partial``::
+
+                Pool(partial(psycopg2.connect, "dbname=shop"))
+                Pool(partial(pymysql.connect, host="localhost", database="shop"))
+                Pool(partial(MySQLdb.connect, host="localhost", database="shop"))
+
+            or write a function with a parameter ``timeout``, which gets what is left in seconds
+            (None: no limit), or with one ``connect_timeout`` that has a default. A shorter limit
+            that is bound already stays. A ``lambda: …`` takes as long as the driver does.
         reset: a function, as in `forksafe_pool.Pool`, or a statement, ``"DISCARD ALL"``, which runs
             outside a transaction where the driver has autocommit as an attribute. With it the
             connection gets back the attributes it had (``autocommit``, ``isolation_level``,

@@ -9,7 +9,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 from psycopg import Connection, OperationalError, ProgrammingError
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from forksafe_pool import PoolError, _options, pools
@@ -85,6 +87,18 @@ class PsycopgDriver(Driver[Connection[Any]]):
         fileno = _descriptor if fileno is None else fileno
         super().__init__(pool_name, connect, check, configure, reset, close, fileno, evict_on)
 
+    def is_server_failure(self, error: Exception) -> bool:
+        if isinstance(error, psycopg.Error) and not isinstance(
+            error, (OperationalError, psycopg.InterfaceError)
+        ):
+            return False  # a statement of configure's is wrong, say
+        return super().is_server_failure(error)
+
+    def must_evict(self, error: BaseException) -> bool:
+        if self._evict_on is None:
+            return _is_read_only(error)
+        return super().must_evict(error)
+
     def refuse(self, conn: Any, roster: dict[int, Connection[Any]]) -> PoolError | None:
         error = super().refuse(conn, roster)
         if error is None and not hasattr(conn, "pgconn"):
@@ -140,6 +154,15 @@ class PsycopgDriver(Driver[Connection[Any]]):
         if not conn.lock.locked():
             with contextlib.suppress(Exception):
                 conn.close()
+
+
+def _is_read_only(error: BaseException | None) -> bool:
+    """Whether the server refused to write: it, or one that it led to, is the block's error."""
+    for _ in range(10):  # a chain may be a circle
+        if error is None or isinstance(error, ReadOnlySqlTransaction):
+            break
+        error = error.__cause__
+    return isinstance(error, ReadOnlySqlTransaction)
 
 
 def _is_clean(conn: Connection[Any]) -> bool:

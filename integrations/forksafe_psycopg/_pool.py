@@ -13,6 +13,7 @@ from forksafe_pool._process import sentinel
 from forksafe_psycopg import _arguments
 from forksafe_psycopg._driver import PsycopgDriver, ask_first
 from forksafe_psycopg._lease import Transaction
+from forksafe_psycopg._limits import ConnectLimit
 
 
 class _Pooled:
@@ -42,6 +43,13 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
     added stay. Several statements in one text are one transaction, which ``DISCARD ALL`` refuses.
     A function has to commit what it does, as `configure` has: what it leaves open is told by a
     warning, and the connection is closed.
+
+    The ``timeout`` of `acquire` bounds the connecting as well, as ``connect_timeout``: in whole
+    seconds, two at least, and for all hosts together. A shorter ``connect_timeout`` stays.
+
+    A block that ends because the server is read-only (sqlstate 25006: a failover) drains the pool,
+    so that it costs one error: ``evict_on`` decides it otherwise. ``pool.drain()`` does the same
+    where the block handles the error.
 
     Parameters:
         conninfo: what ``psycopg.connect`` takes: ``"dbname=shop"``, ``"postgresql://…"``.
@@ -78,9 +86,11 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
         # A class of one's own may take what psycopg's does not.
         _arguments.check(conninfo, arguments if connection_class is Connection else {})
 
-        def connect() -> Connection[Any]:
+        limit = ConnectLimit(connection_class.connect, conninfo, arguments)
+
+        def connect(timeout: float | None) -> Connection[Any]:
             alive = sentinel()  # before: a signal's handler may fork inside
-            conn = connection_class.connect(conninfo, **arguments)
+            conn = connection_class.connect(conninfo, **(arguments | limit.arguments(timeout)))
             if hasattr(conn, "pgconn"):  # whatever a class of one's own has returned
                 conn._pool = _POOLED
                 ask_first(conn, alive)

@@ -1,0 +1,97 @@
+"""How long ``connect`` may take: what the drivers are told of the caller's timeout."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+# What PyMySQL takes at most. With more there is no need for a limit.
+_AT_MOST = 31536000
+
+
+class ConnectLimit:
+    """Tells by ``connect`` itself, a driver's function perhaps, with arguments bound by `partial`,
+    which of its arguments limits it. A limit that the user has set is made shorter, never longer.
+    """
+
+    def __init__(self, connect: Callable[..., Any]) -> None:
+        is_partial = isinstance(connect, functools.partial)
+        function: Any = connect.func if is_partial else connect  # type: ignore[attr-defined]
+        self._args: tuple[Any, ...] = connect.args if is_partial else ()  # type: ignore[attr-defined]
+        self._bound: dict[str, Any] = connect.keywords if is_partial else {}  # type: ignore[attr-defined]
+        modules = {_package(kind) for kind in getattr(function, "__mro__", (function,))}
+        self._is_pymysql = "pymysql" in modules
+        self._is_libpq = "psycopg2" in modules
+        self._parameters = _parameters(connect)
+        #: Whether it is a driver's own function. Its ``timeout`` may be for anything: sqlite3's is
+        #: for its locks, pg8000's for all that it ever reads.
+        self.is_a_driver_s = any(hasattr(sys.modules.get(name), "apilevel") for name in modules)
+        self._is_known = (
+            self._is_libpq or "MySQLdb" in modules or "connect_timeout" in self._parameters
+        )
+
+    def arguments(self, timeout: float) -> dict[str, int]:
+        """For ``connect``: whole seconds, since most drivers take no others."""
+        if not self._is_known or timeout > _AT_MOST:
+            return {}
+        seconds = max(1, math.ceil(timeout / self._attempts()))
+        given = self._given("connect_timeout")
+        arguments = {}
+        if given is None or given > seconds:
+            arguments["connect_timeout"] = seconds
+        # PyMySQL's connect_timeout is for the TCP connection alone, not for the server's greeting.
+        if self._is_pymysql:
+            given = self._given("read_timeout")
+            if given is None or given > seconds:
+                arguments["read_timeout"] = seconds
+        return arguments
+
+    def lift(self, conn: Any, arguments: dict[str, int]) -> None:
+        """Take back what was for the time of connecting only."""
+        if "read_timeout" in arguments and hasattr(conn, "_read_timeout"):
+            conn._read_timeout = self._given("read_timeout")
+
+    def _given(self, name: str) -> float | None:
+        value = self._bound.get(name)
+        if value is None and self._is_libpq:
+            value = self._dsn().get(name) or os.environ.get("PGCONNECT_TIMEOUT")
+        if value is None and name in self._parameters:
+            value = self._parameters[name].default
+        try:
+            seconds = float(value)  # type: ignore[arg-type] # or it raises
+        except (TypeError, ValueError):
+            return None
+        return seconds if seconds > 0 else None  # 0 is no limit
+
+    def _attempts(self) -> int:
+        """libpq takes the limit for each of several hosts."""
+        if not self._is_libpq:
+            return 1
+        hosts = self._bound.get("host") or self._dsn().get("host") or os.environ.get("PGHOST", "")
+        return str(hosts).count(",") + 1
+
+    def _dsn(self) -> dict[str, Any]:
+        dsn = self._args[0] if self._args else self._bound.get("dsn")
+        try:
+            parsed: dict[str, Any] = sys.modules["psycopg2.extensions"].parse_dsn(dsn)
+        except Exception:  # connect will tell
+            return {}
+        return parsed
+
+
+def _package(function: Any) -> str:
+    """The name of the package that it comes from: "sqlite3" for what is written in _sqlite3."""
+    module = getattr(function, "__module__", None)
+    return str(module).partition(".")[0].lstrip("_")
+
+
+def _parameters(connect: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(connect).parameters)
+    except (TypeError, ValueError):  # written in C: it does not tell
+        return {}
