@@ -8,7 +8,7 @@ import forksafe_pool
 
 
 class PoolError(exc.InvalidRequestError, forksafe_pool.PoolError):
-    """Any other of the pool's errors."""
+    """Any other error that the pool itself raises."""
 
 
 class PoolTimeout(exc.TimeoutError, forksafe_pool.PoolTimeout):
@@ -23,12 +23,9 @@ class TooManyWaiting(exc.TimeoutError, forksafe_pool.TooManyWaiting):
     """``max_waiting`` callers are waiting already."""
 
 
-_OURS: dict[type[forksafe_pool.PoolError], type[forksafe_pool.PoolError]] = {
+ERROR_CLASSES: dict[type[forksafe_pool.PoolError], type[forksafe_pool.PoolError]] = {
+    forksafe_pool.PoolError: PoolError,
+    forksafe_pool.PoolTimeout: PoolTimeout,
     forksafe_pool.PoolClosed: PoolClosed,
     forksafe_pool.TooManyWaiting: TooManyWaiting,
 }
-
-
-def translate(error: forksafe_pool.PoolError) -> forksafe_pool.PoolError:
-    """Any but a timeout, whose message is SQLAlchemy's own."""
-    return _OURS.get(type(error), PoolError)(*error.args)

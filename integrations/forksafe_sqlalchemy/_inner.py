@@ -14,11 +14,25 @@ from forksafe_pool._clock import Deadline
 from forksafe_pool._driver import Driver
 from forksafe_pool._ledger import Ledger
 from forksafe_pool._sever import DeadEnd, find_descriptor
+from forksafe_sqlalchemy import _server
 from forksafe_sqlalchemy._connections import Record
+from forksafe_sqlalchemy._errors import ERROR_CLASSES
 
 
 class RecordDriver(Driver[Record]):
     """Closes as SQLAlchemy does, and frees what was severed without a word to its listeners."""
+
+    error_classes = ERROR_CLASSES
+    #: The engine's: it may come later than the pool.
+    dialect: Callable[[], object] = staticmethod(lambda: None)
+
+    def connect_within(self, timeout: float | None) -> Record:
+        record = self.connect()  # connects when it is configured
+        record.seconds_to_connect = timeout
+        return record
+
+    def is_server_failure(self, error: Exception) -> bool:
+        return _server.is_failure(error, self.dialect()) and super().is_server_failure(error)
 
     def close(self, record: Record) -> None:
         record.close()
@@ -50,6 +64,7 @@ class Records(Pool[Record]):
     """
 
     _driver_class = RecordDriver
+    _driver: RecordDriver
 
     def __init__(
         self,

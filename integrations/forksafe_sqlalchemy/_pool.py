@@ -9,7 +9,7 @@ import sqlalchemy.pool
 from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from forksafe_pool import PoolError, PoolTimeout, _making, _options
+from forksafe_pool import PoolTimeout, _making, _options
 from forksafe_pool._sever import note_end
 from forksafe_sqlalchemy import _errors, _first_connect, _server
 from forksafe_sqlalchemy._connections import Fairy, Record
@@ -29,7 +29,11 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         creator, kw: SQLAlchemy's, which `create_engine` gives.
         pool_size: how many connections are kept open when they are not in use. 0: any number.
         max_overflow: how many more may be open when all of these are in use. -1: any number.
-        timeout: seconds to wait for a connection, by default 30. None: for ever.
+        timeout: seconds to wait for a connection, by default 30. None: for ever. psycopg, psycopg2,
+            PyMySQL and mysqlclient connect within what is left of it, for each address of the
+            server, in whole seconds but for PyMySQL (libpq takes 2 at least). Give any other
+            driver a limit of its own: ``create_engine(url, connect_args={"connect_timeout": 5})``
+            or as it calls that.
         use_lifo: whether the connection that came back last is used first, instead of the one
             that has been idle the longest.
         reset: a statement of SQL that is run, outside a transaction, on each connection that
@@ -76,30 +80,33 @@ class QueuePool(sqlalchemy.pool.QueuePool):
             timeout=timeout,
             name=self._orig_logging_name,
         )
+        self._pool._driver.dialect = lambda: self._dialect
 
     def _should_wrap_creator(self, creator: Any) -> Callable[[ConnectionPoolEntry], Any]:
         create = super()._should_wrap_creator(creator)
         # SQLAlchemy gives a record to what takes one argument, and to the rest nothing.
         _options.function("creator", creator, *(["record"] if create is creator else []))
 
-        def create_watched(record: ConnectionPoolEntry) -> Any:
+        def create_watched(record: Record) -> Any:
             ledger = self._pool._checkpid()
 
-            def connect(_: float | None = None) -> None:
+            def connect() -> None:
                 # From here on a child severs it.
-                record.dbapi_connection = create(record)  # type: ignore[misc]
+                record.dbapi_connection = create(record)
+                _server.lift_limit(record)
                 note_end(record.dbapi_connection)
 
+            def connect_within(timeout: float | None) -> None:
+                record.seconds_to_connect = timeout
+                connect()
+
             if id(record) in ledger.in_use:  # it has lost its connection
-                try:
-                    self._pool._connect_again(ledger, connect, self._pool.timeout)
-                except PoolError as error:
-                    raise _errors.translate(error) from error
+                self._pool._connect_again(ledger, connect_within, self._pool.timeout)
             else:
                 _making.watched(ledger.making, connect)
             return record.dbapi_connection
 
-        return create_watched
+        return create_watched  # type: ignore[return-value]
 
     def _connect(self, record: Record) -> None:
         self._renew_first_connect()
@@ -128,8 +135,6 @@ class QueuePool(sqlalchemy.pool.QueuePool):
                 f"connection timed out, timeout {self._timeout:0.2f}",
                 code="3o7r",
             ) from error
-        except PoolError as error:
-            raise _errors.translate(error) from error
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self._pool.release(record)  # type: ignore[arg-type]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Dialect, event
+from sqlalchemy import Dialect, event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import PoolResetState
 
@@ -17,9 +19,63 @@ _READ_ONLY = (1792, 1836)
 
 
 def listen(dialect: object) -> None:
-    """Have an engine's dialect tell of errors. Again is a no-op."""
+    """Have an engine's dialect tell of attempts to connect and of errors. Again is a no-op."""
     if isinstance(dialect, Dialect):  # a pool that is used without an engine has none
+        event.listen(dialect, "do_connect", limit)
         event.listen(dialect, "handle_error", evict)
+
+
+# -- connecting -----------------------------------------------------------------------------------
+
+
+def is_failure(error: Exception, dialect: object) -> bool:
+    """Whether a failed attempt to connect says something about the server, as far as the driver is
+    known: not what a listener, or a signal handler, has raised."""
+    if isinstance(error, exc.DBAPIError):  # of a statement, in a listener of "connect"
+        error = error.orig  # type: ignore[assignment]
+    module = getattr(dialect, "dbapi", None)
+    if module is None:
+        return not isinstance(error, exc.SQLAlchemyError)
+    mistakes = (module.ProgrammingError, module.NotSupportedError, module.DataError)
+    return isinstance(error, (module.Error, OSError)) and not isinstance(error, mistakes)
+
+
+def limit(dialect: Any, record: Any, cargs: list[Any], cparams: dict[str, Any]) -> None:
+    """Tell the driver what is left of the caller's timeout, unless it has a shorter limit."""
+    seconds = record.seconds_to_connect if isinstance(record, Record) else None
+    if seconds is None:
+        return
+    if dialect.driver in ("psycopg", "psycopg2"):
+        usual = cparams.get("connect_timeout", os.environ.get("PGCONNECT_TIMEOUT"))
+        _limit_connect_timeout(cparams, usual, seconds)
+    elif dialect.driver == "mysqldb":
+        _limit_connect_timeout(cparams, cparams.get("connect_timeout"), seconds)
+    elif dialect.driver == "pymysql":
+        # Its connect_timeout, 10 by default, ends before the server has to say anything.
+        cparams["connect_timeout"] = min(seconds, cparams.get("connect_timeout", 10))
+        usual = cparams.get("read_timeout")
+        cparams["read_timeout"] = seconds = min(seconds, usual or seconds)
+        record.read_timeouts = seconds, usual
+
+
+def _limit_connect_timeout(cparams: dict[str, Any], usual: Any, seconds: float) -> None:
+    try:
+        usual = float(usual or 0)
+    except (TypeError, ValueError):
+        return  # the driver will say so
+    if not 0 < usual <= seconds:
+        cparams["connect_timeout"] = math.ceil(seconds)  # whole seconds: 0 would be no limit
+
+
+def lift_limit(record: Record) -> None:
+    """What was to limit the connecting is not to limit statements."""
+    (limited, usual), record.read_timeouts = record.read_timeouts, (None, None)
+    conn: Any = record.dbapi_connection
+    if limited is not None and getattr(conn, "_read_timeout", None) == limited:
+        conn._read_timeout = usual  # PyMySQL's; it has no method for that
+
+
+# -- in use ---------------------------------------------------------------------------------------
 
 
 def evict(context: ExceptionContext) -> None:

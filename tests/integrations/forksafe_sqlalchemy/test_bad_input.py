@@ -123,7 +123,7 @@ def test_a_recycle_that_sqlalchemy_takes(pool_class: type[QueuePool], recycle: A
 values = anything | st.decimals(allow_nan=False) | st.complex_numbers()
 NAMES = (
     *("creator", "pool_size", "max_overflow", "timeout", "use_lifo", "recycle", "pre_ping"),
-    *("reset_on_return", "echo", "dialect", "pool_sise"),
+    *("reset_on_return", "echo", "dialect", "reset", "pool_sise"),
 )
 
 
