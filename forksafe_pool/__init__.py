@@ -7,10 +7,10 @@ from forksafe_pool._errors import (
     PoolTimeout,
     TooManyWaiting,
 )
-from forksafe_pool._lifecycle import close_pools, fill_pools
 from forksafe_pool._pool import Pool
 from forksafe_pool._registry import pools
 from forksafe_pool._stats import PoolStats
+from forksafe_pool.workers import close_pools, fill_pools
 
 __all__ = [
     "Pool",

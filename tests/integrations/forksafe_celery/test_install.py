@@ -103,10 +103,10 @@ def test_a_server_that_cannot_be_reached_is_a_warning(tmp_path: Path, witness: W
 def test_receivers_that_fail_do_not_end_the_worker(tmp_path: Path, witness: Witness) -> None:
     """And each fails once, however often it was installed."""
     fail = """
-from forksafe_pool import _lifecycle
+from forksafe_pool import workers
 def fail():
     raise RuntimeError("no pools today")
-_lifecycle.pools = fail
+workers.pools = fail
 """
     with CeleryWorker(tmp_path, TASKS + 2 * INSTALL + fail, witness) as worker:
         worker.ask_each(worker.children())

@@ -15,7 +15,7 @@ import pytest
 import forksafe_gunicorn
 import forksafe_pool
 from forksafe_gunicorn import _hooks
-from forksafe_pool import Pool, _lifecycle
+from forksafe_pool import Pool, workers
 from tests.support.forks import c_fork, in_child, open_sockets
 
 
@@ -59,7 +59,7 @@ def only(*pools: Pool[Any]) -> None:
 
 
 def find_pools_with(function: Callable[[], list[Pool[Any]]]) -> None:
-    for module in (forksafe_pool, _lifecycle):
+    for module in (forksafe_pool, workers):
         module.pools = function  # type: ignore[attr-defined]
 
 

@@ -42,7 +42,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         raise RuntimeError("for the hook to report")
 
     monkeypatch.setattr("forksafe_pool.pools", fail)
-    monkeypatch.setattr("forksafe_pool._lifecycle.pools", fail)
+    monkeypatch.setattr("forksafe_pool.workers.pools", fail)
     return []
 
 

@@ -199,12 +199,12 @@ def test_hooks_that_fail_do_not_end_the_server(
 ) -> None:
     conf = """
 import forksafe_pool as _forksafe_pool
-from forksafe_pool import _lifecycle
+from forksafe_pool import workers as _workers
 
 def _fail():
     raise RuntimeError("no pools today")
 
-_forksafe_pool.pools = _lifecycle.pools = _fail
+_forksafe_pool.pools = _workers.pools = _fail
 """
     server = Gunicorn(tmp_path, APP, *arguments, conf=conf + INSTALL, env={"REDIS_URL": redis_url})
     with server:

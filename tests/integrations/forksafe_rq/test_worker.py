@@ -68,10 +68,10 @@ def test_a_worker_that_does_not_fork_keeps_its_pools(tmp_path: Path, witness: Wi
 
 def test_a_close_that_fails_does_not_fail_the_job(tmp_path: Path, witness: Witness) -> None:
     fail = """
-from forksafe_pool import _lifecycle
+from forksafe_pool import workers
 def no_pools():
     raise RuntimeError("no pools today")
-_lifecycle.pools = no_pools
+workers.pools = no_pools
 """
     with RqWorker(tmp_path, JOBS + fail, witness, "forksafe_rq.Worker") as worker:
         assert worker.result(worker.enqueue("jobs.idle"))["pid"] != worker.head

@@ -210,10 +210,10 @@ def test_a_server_that_cannot_be_reached_is_a_warning(tmp_path: Path, witness: W
 def test_hooks_that_fail_do_not_end_the_server(tmp_path: Path, witness: Witness) -> None:
     """And each fails once, however often it was installed."""
     fail = """
-from forksafe_pool import _lifecycle
+from forksafe_pool import workers
 def fail():
     raise RuntimeError("no pools today")
-_lifecycle.pools = fail
+workers.pools = fail
 """
     with Uwsgi(tmp_path, APP + HOOKS + 2 * INSTALL + fail, "--master", env=witness.env) as server:
         workers = server.wait_for_workers()
