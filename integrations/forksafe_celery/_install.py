@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
 
 from celery import signals
 
-import forksafe_pool
+from forksafe_pool import workers
 
 logger = logging.getLogger("forksafe_celery")
-
-# Seconds for all pools together: what forksafe_gunicorn takes as well.
-_CLOSE_WITHIN = 1.0
 
 
 def install() -> None:
@@ -36,20 +31,10 @@ def install() -> None:
 
 
 def _worker_process_init(**_: object) -> None:
-    with _guard("worker_process_init"):
-        forksafe_pool.fill_pools(logger.warning)
+    failure = "the receiver of worker_process_init failed, the worker goes on"
+    workers.worker_started(logger, failure)
 
 
 def _worker_process_shutdown(**_: object) -> None:
-    with _guard("worker_process_shutdown"):
-        forksafe_pool.close_pools(_CLOSE_WITHIN, logger.warning)
-
-
-@contextlib.contextmanager
-def _guard(signal: str) -> Iterator[None]:
-    """Whatever goes wrong inside is logged and goes no further."""
-    try:
-        yield
-    except Exception:
-        with contextlib.suppress(Exception):
-            logger.exception("the receiver of %s failed, the worker goes on", signal)
+    failure = "the receiver of worker_process_shutdown failed, the worker goes on"
+    workers.worker_stopping(logger, failure)

@@ -11,16 +11,14 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import forksafe_pool
+from forksafe_pool import workers
 
 logger = logging.getLogger("forksafe_gunicorn")
 
-# Seconds for all pools together. Where a worker has timed out, gunicorn kills it about a second
-# after it has asked it to end: Arbiter.murder_workers.
-_CLOSE_WITHIN = 1.0
+_FAILURE = "the hook {} failed, the server goes on"
 
 
 class Worker(Protocol):
@@ -37,8 +35,7 @@ def post_fork(server: object, worker: Worker) -> None:
     The at-fork hook of `forksafe_pool` has done so already wherever it runs; elsewhere each pool
     would do so when it is first used.
     """
-    with _guard(worker, "post_fork"):
-        forksafe_pool.pools()
+    workers.worker_started(_Log(worker), _FAILURE.format("post_fork"), fill=False)
 
 
 def post_worker_init(worker: Worker) -> None:
@@ -52,10 +49,11 @@ def post_worker_init(worker: Worker) -> None:
     error can be seen. A pool that never waits is fine, and so is a ``timeout`` of 0, which is
     gunicorn's word for none.
     """
-    with _guard(worker, "post_worker_init"):
+    log = _Log(worker)
+    with workers.guard(log, _FAILURE.format("post_worker_init")):
         for pool in forksafe_pool.pools():
-            _compare_timeouts(worker, pool)
-        forksafe_pool.fill_pools(functools.partial(_log, worker, "warning"))
+            _compare_timeouts(worker.cfg.timeout, pool, log)
+        forksafe_pool.fill_pools(log.warning)
 
 
 def worker_exit(server: object, worker: Worker) -> None:
@@ -68,9 +66,8 @@ def worker_exit(server: object, worker: Worker) -> None:
     gunicorn calls this in the arbiter too, for a worker that has vanished: then nothing happens,
     since the arbiter's pools are not the worker's.
     """
-    with _guard(worker, "worker_exit"):
-        if worker.pid == os.getpid():
-            forksafe_pool.close_pools(_CLOSE_WITHIN, functools.partial(_log, worker, "warning"))
+    if getattr(worker, "pid", None) == os.getpid():
+        workers.worker_stopping(_Log(worker), _FAILURE.format("worker_exit"))
 
 
 def child_exit(server: object, worker: Worker) -> None:
@@ -79,17 +76,15 @@ def child_exit(server: object, worker: Worker) -> None:
     There is nothing to clean up. Processes share no connection and no count, and the kernel has
     closed those of the worker; the arbiter's own pools stay as they are.
     """
-    with _guard(worker, "child_exit"):
-        _log(worker, "debug", "worker %s has ended, and its connections with it", worker.pid)
+    log = _Log(worker)
+    with workers.guard(log, _FAILURE.format("child_exit")):
+        log.debug("worker %s has ended, and its connections with it", worker.pid)
 
 
-def _compare_timeouts(worker: Worker, pool: forksafe_pool.Pool[Any]) -> None:
-    limit = worker.cfg.timeout
+def _compare_timeouts(limit: float, pool: forksafe_pool.Pool[Any], log: workers.Log) -> None:
     if limit and (pool.timeout is None or pool.timeout >= limit):
         wait = "for ever" if pool.timeout is None else f"for {pool.timeout:g} s"
-        _log(
-            worker,
-            "warning",
+        log.warning(
             "a request may wait %s for a connection from %s, and gunicorn's timeout is %s s: "
             "a sync worker is killed before PoolTimeout can say why; set a shorter timeout",
             wait,
@@ -98,22 +93,20 @@ def _compare_timeouts(worker: Worker, pool: forksafe_pool.Pool[Any]) -> None:
         )
 
 
-@contextlib.contextmanager
-def _guard(worker: Worker, hook: str) -> Iterator[None]:
-    """Whatever goes wrong inside is logged and goes no further."""
-    try:
-        yield
-    except (SystemExit, KeyboardInterrupt):
-        raise  # gunicorn ends a worker so, wherever it is
-    except BaseException:
-        _log(worker, "error", "the hook %s failed, the server goes on", hook, exc_info=True)
+class _Log:
+    """gunicorn's log; Python's own where that is broken."""
 
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
 
-def _log(worker: Worker, level: str, message: str, *args: object, exc_info: bool = False) -> None:
-    """To gunicorn's log; to Python's own where that is broken."""
-    message = "forksafe_pool: " + message
-    try:
-        getattr(worker.log, level)(message, *args, exc_info=exc_info)
-    except Exception:
-        with contextlib.suppress(Exception):
-            getattr(logger, level)(message, *args, exc_info=exc_info)
+    def _write(self, level: str, message: str, *args: object, exc_info: Any = None) -> None:
+        message = "forksafe_pool: " + message
+        try:
+            getattr(self._worker.log, level)(message, *args, exc_info=exc_info)
+        except Exception:
+            with contextlib.suppress(Exception):
+                getattr(logger, level)(message, *args, exc_info=exc_info)
+
+    debug = functools.partialmethod(_write, "debug")
+    warning = functools.partialmethod(_write, "warning")
+    error = functools.partialmethod(_write, "error")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from gunicorn.config import make_settings
 
 from forksafe_gunicorn import _hooks
-
-Hook = Callable[..., Any]
+from forksafe_pool import workers
 
 # Before what the configuration has, and after it.
-_FIRST: tuple[Hook, ...] = (_hooks.post_fork, _hooks.post_worker_init)
-_LAST: tuple[Hook, ...] = (_hooks.worker_exit, _hooks.child_exit)
+_FIRST: tuple[workers.Hook, ...] = (_hooks.post_fork, _hooks.post_worker_init)
+_LAST: tuple[workers.Hook, ...] = (_hooks.worker_exit, _hooks.child_exit)
 
 
 def install(config: MutableMapping[str, Any]) -> None:
@@ -48,23 +45,5 @@ def install(config: MutableMapping[str, Any]) -> None:
         with contextlib.suppress(Exception):
             if name in config:
                 settings[name].set(config[name])
-            config[name] = _join(ours, settings[name].get())
-
-
-def _join(ours: Hook, theirs: Hook) -> Hook:
-    if inspect.unwrap(theirs) is ours:
-        return theirs
-
-    # wraps() shows the parameters of ours, which gunicorn counts, and marks the hook as joined.
-    @functools.wraps(ours)
-    def hook(*args: Any) -> None:
-        if ours in _FIRST:
-            ours(*args)
-            theirs(*args)
-        else:
-            try:
-                theirs(*args)
-            finally:
-                ours(*args)
-
-    return hook
+            theirs = settings[name].get()
+            config[name] = workers.join_hooks(ours, theirs, ours_last=ours in _LAST)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from typing import Any
 
 import rq
 
-import forksafe_pool
+from forksafe_pool import workers
 
 logger = logging.getLogger("forksafe_rq")
-
-# Seconds for all pools together: what forksafe_gunicorn takes as well.
-_CLOSE_WITHIN = 1.0
 
 
 class Worker(rq.Worker):
@@ -29,13 +25,6 @@ class Worker(rq.Worker):
         try:
             return super().perform_job(*args, **kwargs)
         finally:
-            self._close_pools()
-
-    def _close_pools(self) -> None:
-        try:
             # A worker that does its jobs itself goes on with its pools.
             if self.is_horse:
-                forksafe_pool.close_pools(_CLOSE_WITHIN, logger.warning)
-        except Exception:
-            with contextlib.suppress(Exception):
-                logger.exception("the pools could not be closed, the worker goes on")
+                workers.worker_stopping(logger)

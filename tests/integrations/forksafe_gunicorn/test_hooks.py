@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
@@ -14,7 +15,6 @@ import pytest
 
 import forksafe_gunicorn
 import forksafe_pool
-from forksafe_gunicorn import _hooks
 from forksafe_pool import Pool, workers
 from tests.support.forks import c_fork, in_child, open_sockets
 
@@ -182,7 +182,8 @@ def test_worker_exit_closes_all_that_is_idle_before_it_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The one in use comes back only when the idle one of the next pool has been closed."""
-    monkeypatch.setattr(_hooks, "_CLOSE_WITHIN", 15.0)  # and a thread has to run meanwhile
+    patient = functools.partial(workers.worker_stopping, timeout=15.0)
+    monkeypatch.setattr(workers, "worker_stopping", patient)  # a thread has to run meanwhile
     idle_closed = threading.Event()
 
     class Idle(Connection):
