@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from forksafe_pool import Pool, _options
 from forksafe_redis import BlockingConnectionPool
 
-_CALLBACKS = ("connect", "check", "configure", "reset", "close", "fileno")
+_CALLBACKS = ("connect", "check", "configure", "reset", "close", "fileno", "evict_on")
 
 # What the one kind of pool calls so is what the other calls so.
 _TWINS = {"max_size": "max_connections", "max_connections": "max_size"}

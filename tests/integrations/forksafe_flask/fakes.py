@@ -31,3 +31,7 @@ def connect() -> FakeConnection:
 
 def configure(conn: FakeConnection) -> None:
     configured.append(conn)
+
+
+def evict_on(error: BaseException) -> bool:
+    return isinstance(error, LookupError)

@@ -126,6 +126,23 @@ def test_callbacks_by_name(make_app: MakeApp, pools: ForkSafePool) -> None:
     assert conn.closed
 
 
+@pytest.mark.parametrize("evict_on", [fakes.evict_on, f"{FAKES}:evict_on"])
+def test_evict_on(make_app: MakeApp, pools: ForkSafePool, evict_on: object) -> None:
+    """A request that ends by such an error has every connection of the pool replaced."""
+    app = make_app(FORKSAFE_POOLS={"other": {"connect": fakes.connect, "evict_on": evict_on}})
+    with app.app_context():
+        pool = pools.get_pool("other")
+    assert isinstance(pool, Pool)
+    for error, idle in ((ValueError(), 1), (LookupError(), 0)):
+        context = app.app_context()
+        context.push()
+        with pool.connection():
+            conn = pools.connection("other")
+        context.pop(error)
+        assert conn.closed
+        assert pool.stats().available == idle
+
+
 def test_the_configuration_is_left_as_it_was(make_app: MakeApp) -> None:
     specs = {"cache": {"url": URL}, "other": {"connect": f"{FAKES}:connect"}}
     make_app(FORKSAFE_POOLS=specs)
