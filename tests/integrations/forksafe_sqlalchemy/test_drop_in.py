@@ -98,6 +98,27 @@ def test_a_pool_that_is_dropped(kind: Any) -> None:
     assert told == []
 
 
+def test_engines_that_are_dropped(kind: Any) -> None:
+    """Nothing that the pool adds, a listener or a record, keeps an engine."""
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def use() -> None:
+        engine = create_engine("sqlite://", poolclass=kind)
+        alive.update((engine, engine.dialect, engine.pool))
+        with engine.connect() as connection:
+            connection.detach()
+        engine.dispose()
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT 42")) == 42
+        alive.add(engine.pool)
+        engine.dispose()
+
+    for _ in range(100):
+        use()
+    gc.collect()
+    assert len(alive) == 0
+
+
 def test_who_waits_in_vain_is_told_so_in_sqlalchemy_s_words(kind: Any) -> None:
     pool = kind(Connection, pool_size=1, max_overflow=1, timeout=0)
     held = [pool.connect(), pool.connect()]
