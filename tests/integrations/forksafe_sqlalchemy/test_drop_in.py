@@ -390,3 +390,20 @@ def test_a_server_s_last_hook_waits_for_what_is_in_use() -> None:
     assert closer.result(LIMIT)
     assert driver_s.is_closed
     pool.connect().close()  # an engine may be used again
+
+
+def test_drain_replaces_every_connection() -> None:
+    """As for any pool of the process: after a failover, or a change of the password."""
+    pool = QueuePool(Connection, pool_size=2, max_overflow=0)
+    held, idle = pool.connect(), pool.connect()
+    driver_s: list[Any] = [held.dbapi_connection, idle.dbapi_connection]
+    idle.close()
+    pool._pool.drain()
+    assert [conn.is_closed for conn in driver_s] == [False, True]
+    held.close()
+    assert [conn.is_closed for conn in driver_s] == [True, True]
+    assert (pool.checkedin(), pool.checkedout()) == (0, 0)
+    fairy = pool.connect()
+    assert fairy.dbapi_connection not in driver_s
+    fairy.close()
+    assert pool.checkedin() == 1
