@@ -11,6 +11,7 @@ from forksafe_pool import _making, _options
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
 from forksafe_pool._errors import PoolBackOff, PoolClosed, PoolTimeout
+from forksafe_pool._handlers import raised_by_handler
 from forksafe_pool._ledger import Ledger, Place
 from forksafe_pool._sever import DeadEnd, keep_for_ever
 
@@ -195,7 +196,9 @@ class Upkeep(Generic[C]):
         if not isinstance(error, Exception):
             return  # who connected was killed, which says nothing of the server
         had_time = timeout is None or timeout >= _FAIR_CHANCE or not isinstance(error, TimeoutError)
-        if had_time and self._driver.is_server_failure(error):
+        if not had_time or raised_by_handler(error):
+            return
+        if self._driver.is_server_failure(error):
             ledger.note_failure(error, monotonic())
 
     # -- judged -------------------------------------------------------------------------------
