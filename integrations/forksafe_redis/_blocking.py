@@ -6,19 +6,21 @@ from queue import LifoQueue
 from typing import Any
 
 import redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
+import forksafe_pool
 from forksafe_pool import PoolError, _options
 from forksafe_redis import _metrics
+from forksafe_redis._errors import NoConnectionAvailable, TooManyWaiting
 from forksafe_redis._pool import ConnectionPool
 
 
 class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # type: ignore[override]
     """redis-py's ``BlockingConnectionPool``, safe under fork and fair.
 
-    Takes what redis-py's takes: ``timeout`` is how many seconds `get_connection` waits for a
-    connection (None: for ever), who waits longest is served first, and who waits in vain gets
-    redis-py's ``ConnectionError``. ``queue_class`` is accepted and not used. After a failed
+    Takes what redis-py's takes: ``timeout`` is how many seconds `get_connection` may take, for
+    its turn and for connecting (None: no limit; 0: it does not wait, and only the socket's own
+    timeouts limit connecting). The longest waiting caller is served first; one that waits in vain
+    gets redis-py's ``ConnectionError``. ``queue_class`` is accepted and not used. After a failed
     connect the next attempt waits a little first, as in `forksafe_pool.Pool`.
 
     Parameters, besides redis-py's: those of `ConnectionPool`, and
@@ -54,7 +56,12 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
         return self.timeout
 
     def _acquire_late(self, error: PoolError) -> Any:
-        raise RedisConnectionError(f"No connection available: {error}") from error
+        raise self._translated(error) from error.__cause__
+
+    def _unavailable(self, error: PoolError) -> Exception:
+        if isinstance(error, forksafe_pool.TooManyWaiting):
+            return TooManyWaiting(f"No connection available: {error}")
+        return NoConnectionAvailable(f"No connection available: {error}")
 
     def _note_wait(self, seconds: float) -> None:
         _metrics.waited(self, seconds)

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.client import PubSub
 from redis.connection import AbstractConnection
@@ -17,6 +17,7 @@ from forksafe_pool import pools
 from forksafe_pool._process import Sentinel, sentinel
 from forksafe_pool._sever import DeadEnd, find_descriptor
 from forksafe_pool._sever import sever as cut_off
+from forksafe_redis._connecting import LimitsConnecting
 
 
 class _PackedCommands(list[Any]):
@@ -25,13 +26,7 @@ class _PackedCommands(list[Any]):
     commands: int
 
 
-if TYPE_CHECKING:
-    _Base = AbstractConnection
-else:
-    _Base = object
-
-
-class CountsReplies(_Base):
+class CountsReplies(LimitsConnecting):
     """A connection that knows how many replies it still has to read, and whose it is.
 
     redis-py looks for an unread reply with a system call at each checkout, and under RESP3 does
@@ -53,7 +48,7 @@ class CountsReplies(_Base):
 
     def _connect(self) -> Any:
         alive = sentinel()  # a fork may strike in the middle of this
-        sock = super()._connect()  # type: ignore[safe-super]
+        sock = super()._connect()
         self._alive = alive
         # Found sooner here than in the class.
         self.is_counted = self.is_counted
@@ -154,6 +149,31 @@ def bare(conn: Any) -> Any:
 
 def is_connected(conn: Any) -> bool:
     return getattr(bare(conn), "_sock", None) is not None
+
+
+def is_disconnected(conn: Any) -> bool:
+    """Whether it has to be connected; False too where it does not tell."""
+    return getattr(bare(conn), "_sock", False) is None
+
+
+def connect(conn: Any, timeout: float | None) -> None:
+    """Connect ``conn``, if it is not, within ``timeout`` seconds where that can be told.
+
+    After an error it is not connected: redis-py leaves what a programming error, or a signal's
+    exception, has cut off in the middle of the handshake, with no login and a reply unread.
+    """
+    itself = bare(conn)
+    try:
+        if timeout is None or not isinstance(itself, CountsReplies):
+            conn.connect()
+        else:
+            with itself.connecting_within(timeout):
+                conn.connect()
+    except BaseException:
+        if is_connected(conn):
+            with contextlib.suppress(Exception):
+                conn.disconnect()
+        raise
 
 
 def is_inherited(conn: Any) -> bool:

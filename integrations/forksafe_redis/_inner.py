@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from redis.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from forksafe_pool import Pool, PoolError, _options
+from forksafe_pool import Pool, PoolError, _making, _options
+from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
-from forksafe_pool._ledger import Ledger
+from forksafe_pool._ledger import Ledger, Place
 from forksafe_pool._sever import DeadEnd
 from forksafe_redis import _connection
 
@@ -19,8 +24,25 @@ if TYPE_CHECKING:
     from forksafe_redis._pool import ConnectionPool
 
 
+# What the server answered, or did not. A refused login is one: all connections of a pool log in
+# alike, so the next would be refused as well.
+_SERVER_FAILURES = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    ResponseError,
+    InvalidResponse,
+    OSError,
+)
+
+
 class RedisDriver(Driver[Any]):
-    """Severs as redis-py's objects need it."""
+    """Judges and severs as redis-py's objects need it."""
+
+    def is_server_failure(self, error: Exception) -> bool:
+        return isinstance(error, _SERVER_FAILURES) and super().is_server_failure(error)
+
+    def is_connected(self, conn: Any) -> bool:
+        return _connection.is_connected(conn)
 
     def sever(self, conn: Any, dead_end: DeadEnd) -> bool:
         if _is_redis(conn):
@@ -49,7 +71,7 @@ class Connections(Pool[Any]):
         reference = weakref.ref(owner)
 
         # When the collector takes both, a subscription's finalizer may still release a connection.
-        def connect() -> Any:
+        def make() -> Any:
             owner = reference()
             if owner is None:
                 raise PoolError("the redis-py pool of this connection is gone")
@@ -67,7 +89,7 @@ class Connections(Pool[Any]):
 
         self._owner = reference
         self._made = made
-        super().__init__(connect, check=is_alive, close=close, **options)
+        super().__init__(make, check=is_alive, close=close, **options)
 
     def _sever_inherited(self, ledger: Ledger[Any]) -> set[int]:
         # What the parent counted, and a child that starts from zero must count off: outside the
@@ -97,6 +119,52 @@ class Connections(Pool[Any]):
         # which nobody else will close.
         if _is_redis(conn) and _connection.bare(conn).pid != os.getpid():
             _connection.forget_socket(conn)
+
+    # A place gets its connection object first, and that is connected afterwards, again and again
+    # if need be: as in redis-py it goes back unconnected where that has failed.
+
+    def _back_off(self, ledger: Ledger[Any], deadline: Deadline) -> None:
+        """Before an object is made. `connect` waits, which is what meets the server."""
+
+    def _lend(self, ledger: Ledger[Any], place: Place[Any], deadline: Deadline) -> Place[Any]:
+        lent = super()._lend(ledger, place, deadline)
+        if _connection.is_disconnected(lent.conn):
+            try:
+                self.connect(lent.conn, deadline)
+            except BaseException:
+                self.release(lent.conn)
+                raise
+        return lent
+
+    def connect(self, conn: Any, deadline: Deadline) -> None:
+        """Connect what is in use, after a wait where attempts have failed just now."""
+        ledger = self._checkpid()
+        if ledger.failures:
+            super()._back_off(ledger, deadline)
+        left = self._left_to_connect(ledger, deadline)
+        start = monotonic()
+        try:
+            _making.watched(ledger.making, lambda: _connection.connect(conn, left))
+        except BaseException as error:
+            self._note_failure(ledger, error, left)
+            raise
+        if _connection.is_disconnected(conn):
+            return  # another thread has closed it meanwhile
+        ledger.note_success()
+        place = ledger.in_use.get(id(conn))  # another thread may have called reset()
+        owner = self._owner()
+        if owner is not None and place is not None and place.uses == 1:
+            owner._note_connect(monotonic() - start)
+
+    def acquire_after(self, lock: threading.RLock) -> Any:
+        """One that is there when ``lock`` is free; None if there is none, nor a free place."""
+        ledger = self._checkpid()
+        with lock, ledger.lock:
+            place = ledger.take()
+        if place is None:
+            return None
+        ledger.timeouts -= 1  # that of the first attempt, which this one makes good
+        return self._lend(ledger, place, Deadline(0)).conn
 
     def for_each_idle(self, function: Callable[[Any], object]) -> None:
         """Call ``function`` with each available connection, while nobody else can have it."""

@@ -12,18 +12,13 @@ from typing import Any, TypeVar
 import redis
 import redis.connection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MaxConnectionsError, RedisError
+from redis.exceptions import RedisError
 
-from forksafe_pool import (
-    PoolError,
-    PoolStats,
-    PoolTimeout,
-    TooManyWaiting,
-    _options,
-)
-from forksafe_pool._clock import monotonic
+from forksafe_pool import PoolBackOff, PoolError, PoolStats, _options
+from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._ledger import Ledger
 from forksafe_redis import _checks, _connection, _metrics
+from forksafe_redis._errors import ReconnectSuppressed, TooManyConnections
 from forksafe_redis._inner import Connections
 from forksafe_redis._lease import RedisLease
 
@@ -202,7 +197,8 @@ class ConnectionPool(redis.ConnectionPool):
 
         Raises:
             MaxConnectionsError: all are in use.
-            redis.ConnectionError: it could not be connected, or several could not just now.
+            redis.ConnectionError, redis.TimeoutError: it could not be connected; or that was not
+                tried, since it has just failed several times.
         """
         start = monotonic() if _metrics.is_enabled() else 0.0
         if not self._entered.alive:
@@ -212,7 +208,7 @@ class ConnectionPool(redis.ConnectionPool):
                 pass
         try:
             connection = self._pool.acquire()
-        except (PoolTimeout, TooManyWaiting) as error:
+        except PoolError as error:
             connection = self._acquire_late(error)
         if start or type(connection) is not self._counting or connection._sock is None:
             self._prepare(connection, start)
@@ -236,13 +232,37 @@ class ConnectionPool(redis.ConnectionPool):
 
     def _acquire_late(self, error: PoolError) -> Any:
         """When none was available: what redis-py raises, mostly."""
-        # An idle connection is missing for a moment while it is renewed under the lock.
-        with self._lock:
-            self._pool._checkpid().timeouts -= 1  # it is one, if the second attempt fails too
+        if self._is_full(error):
+            # An idle connection is missing for a moment while it is renewed under the lock.
             try:
-                return self._pool.acquire()
-            except PoolTimeout as error:
-                raise MaxConnectionsError(f"Too many connections: {error}") from error
+                connection = self._pool.acquire_after(self._lock)
+            except PoolError as late:
+                error = late
+            else:
+                if connection is not None:
+                    return connection
+        raise self._translated(error) from error.__cause__
+
+    def _is_full(self, error: PoolError) -> bool:
+        """Whether all connections are in use, rather than that one could not be made."""
+        return not isinstance(error, PoolBackOff | RedisError)
+
+    def _translated(self, error: PoolError) -> Exception:
+        """What redis-py would raise."""
+        if isinstance(error, PoolBackOff):
+            return ReconnectSuppressed(
+                f"{self.name}: reconnect suppressed by back-off; last error: {error.__cause__}"
+            )
+        return self._unavailable(error) if self._is_full(error) else error
+
+    def _unavailable(self, error: PoolError) -> Exception:
+        return TooManyConnections(f"Too many connections: {error}")
+
+    def _connect(self, connection: Any) -> None:
+        try:
+            self._pool.connect(connection, Deadline(self._wait))
+        except PoolError as error:
+            raise self._translated(error) from error.__cause__
 
     def _note_wait(self, seconds: float) -> None:
         """redis-py times the wait in the blocking pool alone."""
@@ -293,7 +313,7 @@ class ConnectionPool(redis.ConnectionPool):
     # -- what the pool inside asks ------------------------------------------------------------
 
     def make_connection(self) -> Any:
-        """A new connection; `get_connection` connects it."""
+        """A new connection, not connected yet."""
         connection = self._made_by(**self.connection_kwargs)
         cache = getattr(self, "cache", None)
         if cache is not None:
@@ -305,22 +325,9 @@ class ConnectionPool(redis.ConnectionPool):
         _metrics.count(self, idle=1)
         return connection
 
-    def _connect(self, connection: Any) -> None:
-        ledger = self._pool._checkpid()
-        start = 0.0
-
-        def connect(_: float | None) -> None:
-            nonlocal start
-            start = monotonic()
-            connection.connect()
-
-        try:
-            self._pool._connect_again(ledger, connect, self._wait)
-        except PoolTimeout as error:
-            raise RedisConnectionError(f"not tried again yet, after: {error.__cause__}") from error
-        place = ledger.in_use.get(id(connection))  # another thread may have called reset()
-        if place is not None and place.uses == 1:
-            _metrics.created(self, monotonic() - start)
+    def _note_connect(self, seconds: float) -> None:
+        """A new connection was connected, which took so long."""
+        _metrics.created(self, seconds)
 
     def _is_alive(self, connection: Any) -> bool:
         if not _connection.is_connected(connection):

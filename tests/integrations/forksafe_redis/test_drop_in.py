@@ -119,8 +119,9 @@ def test_what_was_renewed_meanwhile_is_seen(
 
 
 def test_no_connection_available(redis_url: str) -> None:
-    pool = BlockingConnectionPool.from_url(f"{redis_url}?timeout=0.01", max_connections=1)
+    pool = BlockingConnectionPool.from_url(redis_url, max_connections=1)
     pool.get_connection()
+    pool.timeout = 0.01
     with pytest.raises(RedisConnectionError, match="No connection available") as caught:
         pool.get_connection()
     assert not isinstance(caught.value, MaxConnectionsError)
