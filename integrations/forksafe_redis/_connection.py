@@ -11,7 +11,7 @@ from typing import Any
 from redis.client import PubSub
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from forksafe_pool import pools
 from forksafe_pool._process import Sentinel, sentinel
@@ -43,6 +43,8 @@ class CountsReplies(LimitsConnecting):
     _should_reconnect = False
     _re_auth_token: Any = None
     _alive: Sentinel | bool = True
+    #: Whether its server has said that it is: a replica, since a failover.
+    is_read_only = False
     #: Whether metrics count it as used.
     is_counted = False
 
@@ -77,6 +79,7 @@ class CountsReplies(LimitsConnecting):
             self._leave_parent()
         super().disconnect(*args, **kwargs)
         self.unread_replies = 0
+        self.is_read_only = False
 
 
 #: What was derived from a class, as long as somebody has it. Weakly on both sides: a class may be
@@ -121,6 +124,10 @@ def _derive(connection_class: Any) -> type:
                 if options
                 else connection_class.read_response(self, disable_decoding)
             )
+        except ReadOnlyError:
+            # The reply still counts as unread: so the pool looks at it when it comes back.
+            self.is_read_only = True
+            raise
         except ResponseError:
             if self.unread_replies:
                 self.unread_replies -= 1

@@ -306,6 +306,7 @@ class ConnectionPool(redis.ConnectionPool):
     def discard(self, connection: Any) -> None:
         """Give a connection back to be closed, not used again. Else like `release`."""
         self._checkpid()
+        self._leave_replica(connection)
         if id(connection) in self._entered.in_use:
             _metrics.count(self, idle=1, used=-1)
         self._pool.discard(connection)
@@ -348,12 +349,25 @@ class ConnectionPool(redis.ConnectionPool):
         _metrics.count(self, idle=1, used=-1)
         _connection.bare(connection).is_counted = False
         dispatcher = self._dispatcher
+        if self._leave_replica(connection):
+            return False
         if not _connection.is_clean(connection):
             connection.disconnect()
         if dispatcher is not None:
             dispatcher.dispatch(redis.event.AfterConnectionReleasedEvent(connection))
         elif getattr(_connection.bare(connection), "_re_auth_token", None) is not None:
             connection.re_auth()
+        return True
+
+    def _leave_replica(self, connection: Any) -> bool:
+        """Replace every connection where this one's server has become read-only, in a failover:
+        the others lead there as well. Whether it has."""
+        if not getattr(_connection.bare(connection), "is_read_only", False):
+            return False
+        place = self._pool._checkpid().in_use.get(id(connection))
+        if place is not None and not place.is_drained:  # else another one was the first
+            logger.warning("%s: the server is read-only, connections are replaced", self.name)
+            self._pool.drain()
         return True
 
     def _note_close(self) -> None:
@@ -478,6 +492,14 @@ class ConnectionPool(redis.ConnectionPool):
         finally:
             for connection in held:
                 self.release(connection)
+
+    def drain(self) -> None:
+        """Replace every connection of this process: those that are idle are closed now, those in
+        use when they come back. For a failover, a changed password, or a master that has done its
+        work at import. A server that becomes read-only is left so without being asked.
+        """
+        self._checkpid()
+        self._pool.drain()
 
     def stats(self) -> PoolStats:
         """This process's numbers, now."""
