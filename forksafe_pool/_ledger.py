@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import socket
 import threading
 import weakref
 from collections import deque
@@ -26,6 +25,7 @@ from typing import Any, Generic, TypeVar
 
 from forksafe_pool import _process
 from forksafe_pool._errors import PoolError
+from forksafe_pool._making import Making
 
 C = TypeVar("C")
 
@@ -174,10 +174,8 @@ class Ledger(Generic[C]):
         self.holders: dict[int, weakref.ref[Place[C]]] = {}
         #: How often the pool was drained: whoever is connecting meanwhile can tell.
         self.generation = 0
-        #: Threads that are making a connection, each with what it has made and nobody holds yet,
-        #: and the sockets they had when the process forked.
-        self.making: dict[int, object] = {}
-        self.half_made: list[socket.socket] = []
+        #: Connections that are being made just now, each with the sockets it has opened so far.
+        self.making = Making(self.alive)
         #: A list: few wait as a rule, and an empty deque takes ten times as much.
         self.waiters: list[Waiter[C]] = []
         #: Held locks, one for each call of close() that waits for the last place to be free.
@@ -195,6 +193,8 @@ class Ledger(Generic[C]):
         #: at-fork hook, since a driver's finalizer may do anything.
         self.severed_idle: list[C] = []
         self.severed_in_use: list[C] = []
+        #: The sockets of what was half made.
+        self.half_made: list[Any] = []
         self.last_error: BaseException | None = None
         self.retired_uses = 0
         #: As it was last told: a counter only grows.

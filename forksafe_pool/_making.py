@@ -1,66 +1,118 @@
 """Connections in the middle of being made.
 
-Until ``connect`` returns, nothing refers to its socket but the local variables of the frames that
-are making it. A child has those threads' descriptors and not their threads: it could neither
-finish such a connection nor ever close it.
+Until ``connect`` returns, only the driver knows its socket, and may keep it anywhere: in a
+variable, an attribute, a closure. So each socket that is opened inside ``connect`` is recorded
+when it is made. A child, of whatever kind of fork, has the record in its memory.
 """
 
 from __future__ import annotations
 
-import inspect
+import _socket
+import contextlib
+import functools
 import socket
-import sys
 import threading
-from collections.abc import Callable, Iterable
-from types import CodeType
-from typing import TypeVar
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, TypeVar
+
+from forksafe_pool._process import Sentinel
+from forksafe_pool._sever import DeadEnd, find_descriptor, sever
 
 T = TypeVar("T")
 
 
-def watched(
-    making: dict[int, object], make: Callable[[], T], keep: Callable[[T], object] | None = None
-) -> T:
-    """Return ``make()``, once ``keep`` knows it; meanwhile ``making`` has it under this thread."""
-    ident = threading.get_ident()
-    making[ident] = None
+class Attempt:
+    """One call of ``connect``: the sockets it has opened so far, and what it has returned."""
+
+    __slots__ = ("alive", "made", "sockets", "thread")
+
+    def __init__(self, alive: Sentinel) -> None:
+        #: A thread of a child may go on with it: what it opens there is its own.
+        self.alive = alive
+        # By its module: gevent patches it there, and tells greenlets apart.
+        self.thread = threading.get_ident()
+        self.sockets: list[Any] = []
+        self.made: object = None
+
+
+class Making(dict[int, Attempt]):
+    """The attempts of one ledger that are under way, by id()."""
+
+    def __init__(self, alive: Sentinel) -> None:
+        super().__init__()
+        self.alive = alive
+
+
+#: The attempts of all pools that are under way, by id().
+_under_way: dict[int, Attempt] = {}
+
+
+def watched(making: Making, make: Callable[[], T], keep: Callable[[T], object] | None = None) -> T:
+    """Return ``make()``, once ``keep`` knows it; meanwhile ``making`` has what it opens."""
+    _record_sockets()
+    attempt = Attempt(making.alive)
     try:
-        made = making[ident] = make()
+        making[id(attempt)] = _under_way[id(attempt)] = attempt
+        made = attempt.made = make()
         if keep is not None:
             keep(made)
         return made
     finally:
-        making.pop(ident, None)
+        _forget(making, attempt)
 
 
-def sockets(threads: Iterable[int]) -> list[socket.socket]:
-    """What the frames above `watched` have made, in each of ``threads``.
-
-    Python-level sockets alone: what a C driver has open before it returns cannot be seen.
-    """
-    # Frames are not kept, and this is for the parent alone: in a child the frames of dead threads
-    # refer to memory that is freed, or that the stack of a new thread covers.
-    current = sys._current_frames()
-    found: list[socket.socket] = []
-    for ident in list(threads):
-        frame = current.get(ident)
-        held: list[socket.socket] = []
-        while frame is not None and frame.f_code is not watched.__code__:
-            values = frame.f_locals
-            held += (
-                values[name]
-                for name in _own_variables(frame.f_code)
-                if isinstance(values.get(name), socket.socket)
-            )
-            frame = frame.f_back
-        if frame is not None:
-            found += held
-    return found
+def sever_attempt(making: Making, attempt: Attempt, dead_end: DeadEnd) -> list[Any]:
+    """Sever what it has opened, and forget it. Returns the sockets, for the caller to free."""
+    severed = []
+    for sock in list(attempt.sockets):
+        with contextlib.suppress(Exception):  # a fork struck while the socket was being made
+            # A socket for datagrams is nobody's connection, but a resolver's, or a log's.
+            if sock.type != socket.SOCK_DGRAM and sever(sock, find_descriptor, dead_end):
+                severed.append(sock)
+    _forget(making, attempt)
+    return severed
 
 
-def _own_variables(code: CodeType) -> tuple[str, ...]:
-    """The variables that the code itself assigns: an argument, or what it closes over, may be a
-    socket that has nothing to do with the connection."""
-    flags = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
-    arguments = code.co_argcount + code.co_kwonlyargcount + flags
-    return code.co_varnames[arguments:]
+def _forget(making: Making, attempt: Attempt) -> None:
+    making.pop(id(attempt), None)
+    _under_way.pop(id(attempt), None)
+
+
+def _record_sockets() -> None:
+    """Have every class of sockets record: what ``socket.socket`` is just now, gevent's for example,
+    and the standard library's, which a driver may have imported before it was patched."""
+    classes: list[Any] = [socket.socket, *_socket.socket.__subclasses__()]
+    for cls in classes:
+        # A test may have put something else in its place.
+        if isinstance(cls, type) and not hasattr(cls.__init__, "_forksafe_records"):  # type: ignore[misc]
+            _have_record(cls)
+
+
+def _have_record(cls: Any) -> None:
+    owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    if not isinstance(owner.__init__, FunctionType):
+        if cls is not socket.socket:
+            return  # what gevent's own are made of
+        owner = cls
+    initialize: Callable[..., None] = owner.__init__
+
+    @functools.wraps(initialize)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        if _under_way:
+            _record(self)
+        initialize(self, *args, **kwargs)
+
+    __init__._forksafe_records = True  # type: ignore[attr-defined]
+    with contextlib.suppress(TypeError, AttributeError):  # cannot be changed
+        owner.__init__ = __init__
+
+
+def _record(sock: object) -> None:
+    """Before it has a descriptor: no moment is left at which a fork would find an open socket that
+    is not recorded. (Strongly: a child frees what dead threads held.)"""
+    thread = threading.get_ident()
+    for attempt in list(_under_way.values()):
+        # Once, where a class and its base both record.
+        if attempt.thread == thread and attempt.alive and sock not in attempt.sockets[-1:]:
+            attempt.sockets.append(sock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import threading
@@ -11,16 +10,14 @@ from threading import TIMEOUT_MAX
 from types import TracebackType
 from typing import Any, TypeVar
 
-from forksafe_pool import _options
+from forksafe_pool import _options, _registry
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
 from forksafe_pool._errors import PoolClosed, TooManyWaiting
+from forksafe_pool._inheritance import Inheritance
 from forksafe_pool._lease import Lease
 from forksafe_pool._ledger import Ledger, Place, Waiter
-from forksafe_pool._registry import register
-from forksafe_pool._sever import DeadEnd, find_descriptor, sever
 from forksafe_pool._stats import PoolStats
-from forksafe_pool._upkeep import Upkeep
 
 C = TypeVar("C")
 
@@ -30,7 +27,7 @@ _unnamed = itertools.count(1)
 _POOL_TIMEOUT: Any = object()
 
 
-class Pool(Upkeep[C]):
+class Pool(Inheritance[C]):
     """A pool of connections, for threads, greenlets and forked processes alike.
 
     Each process has a pool of its own: a fork leaves the child with an empty one, and the
@@ -119,61 +116,7 @@ class Pool(Upkeep[C]):
         self._lease_class = type(self)._lease_class  # CPython finds it faster here
         self._closed = False
         self._ledger: Ledger[C] = Ledger(self._max_size)
-        register(self)
-
-    # -- the fork -----------------------------------------------------------------------------
-
-    def _checkpid(self) -> Ledger[C]:
-        """This process's ledger: a new one, and the old one severed, if it has forked.
-
-        Opens every public operation. Costs one index operation where nothing happened.
-        """
-        ledger = self._ledger
-        while not ledger.alive:
-            # Threads may race to be the first after the fork, and a fork may strike in the
-            # middle of this. setdefault() elects one heir for each process: an heir that came
-            # through a further fork is void as well, and the loop goes on from it.
-            mine = Ledger(self._max_size, ancestor=ledger)
-            heir: Ledger[C] = ledger.notes.setdefault("heir", mine)
-            self._ledger = ledger = heir
-            if heir is mine:
-                try:
-                    self._sever_inherited(mine)
-                except BaseException:  # a signal's: nobody else would sever what is left
-                    self._sever_inherited(mine)
-                    raise
-        return ledger
-
-    def _sever_inherited(self, ledger: Ledger[C]) -> set[int]:
-        """The id() of each that it found: other threads may be freeing these by now.
-
-        May run inside an at-fork callback: no lock, no log, no I/O, nothing raised.
-        """
-        found: set[int] = set()
-        with DeadEnd() as dead_end:
-            ancestor = ledger.ancestor
-            while ancestor is not None:
-                for made in list(ancestor.making.values()):
-                    if made is not None:
-                        ancestor.roster.setdefault(id(made), made)  # type: ignore[arg-type]
-                idle = {id(place.conn) for place in list(ancestor.available)}
-                for conn in list(ancestor.roster.values()):
-                    found.add(id(conn))
-                    if self._cut_off(conn, dead_end):
-                        freed = ledger.severed_idle if id(conn) in idle else ledger.severed_in_use
-                        freed.append(conn)
-                    # Only now: a further fork in the middle of this finds what is left.
-                    ancestor.roster.pop(id(conn), None)
-                    ledger.severed += 1
-                # Of a child that forked before it freed them.
-                ledger.severed_idle += ancestor.severed_idle
-                ledger.severed_in_use += ancestor.severed_in_use
-                for sock in ancestor.half_made:
-                    sever(sock, find_descriptor, dead_end)
-                ancestor.half_made.clear()
-                ancestor = ancestor.ancestor
-        ledger.ancestor = None
-        return found
+        _registry.register(self)
 
     # -- acquire ------------------------------------------------------------------------------
 
@@ -216,7 +159,7 @@ class Pool(Upkeep[C]):
 
     def _take_within(self, deadline: Deadline) -> Place[C]:
         ledger = self._checkpid()
-        if ledger.severed_idle or ledger.severed_in_use:
+        if ledger.severed_idle or ledger.severed_in_use or ledger.half_made:
             self._free_severed(ledger)
         place = self._take_or_queue(ledger, deadline)
         if isinstance(place, Waiter):
@@ -225,15 +168,6 @@ class Pool(Upkeep[C]):
                 return self._take_within(deadline)
             place = handed
         return self._lend(ledger, place, deadline)
-
-    def _free_severed(self, ledger: Ledger[C]) -> None:
-        for severed, free in (
-            (ledger.severed_in_use, self._driver.free_severed),
-            (ledger.severed_idle, self._driver.close_severed),
-        ):
-            with contextlib.suppress(IndexError):
-                while True:
-                    free(severed.pop())
 
     def _take_or_queue(self, ledger: Ledger[C], deadline: Deadline) -> Place[C] | Waiter[C]:
         with ledger.lock:
@@ -391,6 +325,7 @@ class Pool(Upkeep[C]):
 
     def _ignore(self, ledger: Ledger[C], conn: C | None) -> None:
         """A foreign release, or a second one."""
+        self._checkpid()  # an inherited one may still have to be severed
         ledger.foreign_releases += 1
 
     # -- the rest -----------------------------------------------------------------------------

@@ -61,8 +61,8 @@ def _wipe_on_fork_page() -> Sentinel:
 _sentinel: Sentinel | None = None
 #: Every one that was made and has not been made void, each with its maker's pid.
 _made: list[tuple[int, Sentinel]] = []
-#: How many of these there were at the last fork.
-_inherited = 0
+#: Those that there were before the last fork.
+_inherited: list[tuple[int, Sentinel]] = []
 
 
 def sentinel() -> Sentinel:
@@ -85,22 +85,21 @@ def sentinel() -> Sentinel:
 def expect_fork() -> None:
     """Called in the parent by the at-fork hook: a child inherits what there is now."""
     global _inherited
-    _inherited = len(_made)
+    _inherited = list(_made)
 
 
 def note_fork() -> None:
     """Called in a child by the at-fork hook: whatever was inherited is void.
 
     Not what the child has made before that: another module's hook, or a finalizer inside of it, may
-    have used a pool already.
+    have used a pool already. It may be called again, where an exception has struck in the middle.
     """
-    global _inherited
     pid = os.getpid()
     # Also where a kernel or a sandbox takes the advice and does not follow it. The pages are
     # private: the parent's copies do not change. By the pid alone: what another thread made while
     # the hooks ran.
-    for number, (maker, made) in enumerate(list(_made)):
-        if number < _inherited or maker != pid:
+    for entry in list(_made):
+        maker, made = entry
+        if maker != pid or entry in _inherited:
             made.value = False
-    del _made[:_inherited]
-    _inherited = 0
+            _made.remove(entry)

@@ -11,13 +11,20 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from forksafe_pool import _making, _process
+from forksafe_pool import _process
 
 if TYPE_CHECKING:
+    from forksafe_pool._inheritance import Inheritance
     from forksafe_pool._pool import Pool
 
 # Not a WeakSet: that one cannot be listed while another thread adds to it.
 _pools: dict[int, weakref.ref[Pool[Any]]] = {}
+
+#: True in the process whose pools have all been severed from what they inherited, if anything.
+settled: _process.Sentinel = _process.sentinel()
+
+# How often severing is taken up again at once, where exceptions strike.
+_TRIES = 3
 
 
 def register(pool: Pool[Any]) -> None:
@@ -32,33 +39,57 @@ def _living() -> list[Pool[Any]]:
 
 def pools() -> list[Pool[Any]]:
     """Every pool of this process; those that came through a fork have noticed it."""
-    found = _living()
+    settle()
+    return _living()
+
+
+def settle(first: Inheritance[Any] | None = None) -> None:
+    """Sever all that the pools of this process have inherited, or what is left of it.
+
+    An exception that strikes meanwhile, a signal's, keeps no pool from being severed and is raised
+    at the end. What it has prevented all the same, the next use of any pool does.
+
+    Parameters:
+        first: a pool that may be in no list any more, since it is being finalized.
+    """
+    global settled
+    process = _process.sentinel()
+    is_done = True
+    struck: BaseException | None = None
+    found: list[Inheritance[Any]] = [*_living()]
+    if first is not None:
+        found = [first, *(pool for pool in found if pool is not first)]
     for pool in found:
-        pool._checkpid()
-    return found
-
-
-def _before_fork() -> None:
-    _process.expect_fork()
-    for pool in _living():
-        if pool._ledger.making:
-            pool._ledger.half_made = _making.sockets(pool._ledger.making)
-
-
-def _after_fork_in_parent() -> None:
-    for pool in _living():
-        pool._ledger.half_made.clear()
+        for _ in range(_TRIES):
+            try:
+                is_done &= pool._settle()
+                break
+            except BaseException as error:
+                struck = error
+        else:
+            is_done = False
+    if is_done:
+        settled = process
+    if struck is not None:
+        try:
+            raise struck
+        finally:
+            del struck  # which refers to this frame
 
 
 def _after_fork_in_child() -> None:
-    _process.note_fork()
-    pools()
+    try:
+        _process.note_fork()
+    except BaseException:
+        _process.note_fork()
+        raise
+    finally:
+        settle()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
+        before=_process.expect_fork,
         after_in_child=_after_fork_in_child,
     )
 # A child of a C-level fork, in which no hook ran, may end without having used its pools: what it

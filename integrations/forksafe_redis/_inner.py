@@ -91,17 +91,20 @@ class Connections(Pool[Any]):
         self._made = made
         super().__init__(make, check=is_alive, close=close, **options)
 
-    def _sever_inherited(self, ledger: Ledger[Any]) -> set[int]:
+    def _new_ledger(self, ancestor: Ledger[Any]) -> Ledger[Any]:
+        ledger = super()._new_ledger(ancestor)
         # What the parent counted, and a child that starts from zero must count off: outside the
-        # at-fork hook. A child that forks before its first use passes it on.
-        ancestor = ledger.ancestor
-        if ancestor is not None:
-            idle, used = ancestor.notes.get("to_count_off", (0, 0))
-            ledger.notes["to_count_off"] = (
-                idle + len(ancestor.available),
-                used + len(ancestor.in_use),
-            )
-        self._closed = False  # who waits in close() is not here
+        # at-fork hook. A child that forks before its first use passes it on. Noted before any
+        # thread can have the ledger.
+        idle, used = ancestor.notes.get("to_count_off", (0, 0))
+        ledger.notes["to_count_off"] = (
+            idle + len(ancestor.available),
+            used + len(ancestor.in_use),
+        )
+        return ledger
+
+    def _sever_inherited(self, ledger: Ledger[Any]) -> set[int]:
+        self._closed = bool(ledger.closers)  # who waits in close() in the parent is not here
         found = super()._sever_inherited(ledger)
         # No place here holds what was in use at a reset(), nor what came through a fork itself and
         # was reconnected by who has it: a subscription, a client with a connection of its own.
@@ -111,6 +114,7 @@ class Connections(Pool[Any]):
                 if id(conn) not in found and _connection.is_inherited(conn):
                     _connection.sever(conn, dead_end)
                     ledger.severed += 1
+                    found.add(id(conn))
         return found
 
     def _ignore(self, ledger: Ledger[Any], conn: Any) -> None:

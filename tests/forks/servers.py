@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,19 @@ class Server:
 
     def close(self) -> None:
         self._listener.close()
+
+
+def sockets_to(port: int) -> set[str]:
+    """Those of this process that are connected to ``port``, idle ones as well."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if target.startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(name))) as sock:
+                    if sock.family == socket.AF_INET and sock.getpeername()[1] == port:
+                        found.add(target)
+    return found
 
 
 @contextmanager

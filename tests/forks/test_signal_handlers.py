@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import select
@@ -20,7 +19,7 @@ import pytest
 
 import forksafe_pool
 from forksafe_pool import Pool
-from tests.forks.servers import Server
+from tests.forks.servers import Server, sockets_to
 from tests.support.forks import Child, os_fork
 
 LIMIT = 20.0
@@ -58,19 +57,6 @@ def interrupted_at(line: int, handler: Callable[[], object]) -> Iterator[list[st
         sys.settrace(None)
         gc.enable()
         signal.signal(signal.SIGUSR1, previous)
-
-
-def sockets_to(server: Server) -> set[str]:
-    """Those of this process that are connected to ``server``, idle ones as well."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            target = os.readlink(f"/proc/self/fd/{name}")
-            if target.startswith("socket:"):
-                with socket.socket(fileno=os.dup(int(name))) as sock:
-                    if sock.family == socket.AF_INET and sock.getpeername()[1] == server.port:
-                        found.add(target)
-    return found
 
 
 class Returning:
@@ -138,7 +124,7 @@ def test_a_signal_handler_that_forks_while_the_pool_works(
             assert pool.stats().in_use == 2
         stats = pool.stats()
         assert pool.close(timeout=0)
-        return stats.total, stats.foreign_releases, len(sockets_to(server))
+        return stats.total, stats.foreign_releases, len(sockets_to(server.port))
 
     children: list[Child] = []
     line = 0
@@ -175,13 +161,13 @@ def test_a_child_that_comes_back_from_a_signal_handler(
         total = pool.stats().total
         for conn in conns:
             pool.release(conn)
-        return total, len(sockets_to(server) & parents)
+        return total, len(sockets_to(server.port) & parents)
 
     line = 0
     where = ["the start"]
     while where:
         line += 1
-        parents = sockets_to(server)
+        parents = sockets_to(server.port)
         child = Returning()
         with child.reporting(use), interrupted_at(line, child.fork) as where:
             work(pool)

@@ -192,7 +192,7 @@ def test_a_fork_in_the_middle_of_a_rebuild_leaves_the_rest_to_the_next(
     pretend_fork(pool)
     forking = False
     assert pool.stats().severed == 3
-    assert severing.asked == [conns[0], *[conns[1]] * 3, conns[2], conns[3]]
+    assert severing.asked == [conns[0], *[conns[1]] * 4, conns[2], conns[3]]
     assert pool._ledger.ancestor is None
 
 

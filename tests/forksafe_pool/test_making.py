@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
+from unittest import mock
 
 import pytest
 
-from forksafe_pool import Pool, _making, _registry
+from forksafe_pool import Pool, PoolError, _making
 from tests.forksafe_pool.fakes import pretend_fork
 from tests.forksafe_pool.threads import LIMIT, Caller
-from tests.support.forks import c_fork, in_child, open_sockets, os_fork
+from tests.support.forks import c_fork, in_child, open_descriptors, open_sockets, os_fork
 
 
 class Connecting:
@@ -54,22 +57,31 @@ def connecting() -> Iterator[Connecting]:
         connecting.pool.close(timeout=0)
 
 
-def test_a_socket_is_found_while_connect_holds_it_and_not_after(connecting: Connecting) -> None:
-    making = connecting.pool._ledger.making
-    assert len(making) == 1
-    assert set(_making.sockets(making)) == set(connecting.sockets)
+def recorded(pool: Pool[Any]) -> list[socket.socket]:
+    return [sock for attempt in pool._ledger.making.values() for sock in attempt.sockets]
+
+
+def test_a_socket_is_recorded_while_connect_runs_and_not_after(connecting: Connecting) -> None:
+    assert recorded(connecting.pool) == connecting.sockets
     assert connecting.finish() is connecting.sockets[0]
-    assert not making
-    assert not _making.sockets(making)
+    assert not connecting.pool._ledger.making
+    assert not _making._under_way
 
 
-def test_a_child_severs_what_was_noted_before_the_fork(connecting: Connecting) -> None:
+def test_what_was_recorded_is_severed_and_freed_later() -> None:
+    connecting = Connecting()
     inode = connecting.inode()
-    _registry._before_fork()
     pretend_fork(connecting.pool)
     assert connecting.pool.stats().total == 0
     assert connecting.inode() != inode
     assert connecting.sockets[0].recv(1) == b""
+    assert connecting.pool._ledger.half_made == connecting.sockets
+    with closing(connecting.pool.acquire()):
+        assert not connecting.pool._ledger.half_made
+        assert connecting.sockets[0].fileno() == -1
+    connecting.leave.set()
+    with pytest.raises(PoolError, match="closed connection"):  # no child has that thread
+        connecting.caller.result()
 
 
 def test_a_real_child_severs_it_and_the_parent_does_not(connecting: Connecting) -> None:
@@ -77,7 +89,6 @@ def test_a_real_child_severs_it_and_the_parent_does_not(connecting: Connecting) 
     assert inode in open_sockets()
     assert inode not in in_child(open_sockets)
     assert connecting.inode() == inode
-    assert not connecting.pool._ledger.half_made
     assert connecting.finish() is connecting.sockets[0]
     assert connecting.inode() == inode
 
@@ -92,28 +103,140 @@ def test_a_thread_that_failed_to_connect_is_not_named() -> None:
     assert not pool._ledger.making
 
 
-def test_the_sockets_of_a_thread_that_is_not_connecting_are_its_own() -> None:
-    """In a child, a new thread may have the ident of one that was connecting and is gone."""
-    entered, leave = threading.Event(), threading.Event()
-    ident: list[int] = []
+def test_what_other_threads_open_meanwhile_is_their_own(connecting: Connecting) -> None:
+    with closing(socket.socket()), closing(Caller(socket.socket).result()):
+        assert recorded(connecting.pool) == connecting.sockets
 
-    def work() -> None:
-        with closing(socket.socket()) as sock:
-            ident.append(threading.get_ident())
-            entered.set()
-            assert leave.wait(LIMIT)
-            assert sock.fileno() >= 0
 
-    worker = Caller(work)
-    assert entered.wait(LIMIT)
-    found = _making.sockets(ident)
-    leave.set()
-    worker.result()
+def test_what_connect_was_given_is_not_recorded() -> None:
+    found: list[socket.socket] = []
+
+    with closing(socket.socket()) as given:
+
+        def connect() -> socket.socket:
+            found.extend(recorded(pool))
+            return given
+
+        pool = Pool(connect)
+        pool.acquire()
     assert found == []
 
 
-def test_a_thread_that_is_gone_has_no_sockets() -> None:
-    assert _making.sockets([Caller(threading.get_ident).result()]) == []
+def test_what_connect_has_closed_is_not_severed_by_its_old_number() -> None:
+    entered, leave = threading.Event(), threading.Event()
+    read, write = os.pipe()
+
+    def connect() -> socket.socket:
+        with closing(socket.socket()) as tried:
+            number = tried.fileno()
+        os.dup2(write, number)
+        entered.set()
+        assert leave.wait(LIMIT)
+        os.close(number)
+        return socket.socket()
+
+    pool = Pool(connect)
+    caller = Caller(pool.acquire)
+    assert entered.wait(LIMIT)
+    (tried,) = recorded(pool)
+    assert tried.fileno() == -1
+    inode = os.fstat(write).st_ino
+
+    def child() -> int:
+        pool.stats()
+        return sum(os.stat(f"/proc/self/fd/{fd}").st_ino == inode for fd in open_descriptors())
+
+    ours = child()
+    for fork in (os_fork, c_fork):
+        assert in_child(child, fork) == ours  # the child's own pipe is another one
+    leave.set()
+    caller.result().close()
+    os.close(read)
+    os.close(write)
+
+
+def test_a_socket_for_datagrams_is_left_alone() -> None:
+    """A resolver's, or a client's of statistics that connect has used for the first time."""
+    shared: list[socket.socket] = []
+    entered, leave = threading.Event(), threading.Event()
+
+    def connect() -> socket.socket:
+        shared.append(socket.socket(type=socket.SOCK_DGRAM))
+        entered.set()
+        assert leave.wait(LIMIT)
+        return socket.socket()
+
+    pool = Pool(connect)
+    caller = Caller(pool.acquire)
+    assert entered.wait(LIMIT)
+    with closing(shared[0]):
+        inode = os.fstat(shared[0].fileno()).st_ino
+        assert in_child(lambda: os.fstat(shared[0].fileno()).st_ino) == inode
+        leave.set()
+        caller.result().close()
+
+
+def test_a_connect_that_uses_another_pool_is_recorded_in_both() -> None:
+    found: list[list[int]] = []
+
+    def connect_inner() -> socket.socket:
+        sock = socket.socket()
+        found.append([len(recorded(outer)), len(recorded(inner))])
+        return sock
+
+    def connect_outer() -> socket.socket:
+        with inner.connection():
+            pass
+        sock = socket.socket()
+        found.append([len(recorded(outer)), len(recorded(inner))])
+        return sock
+
+    inner, outer = Pool(connect_inner), Pool(connect_outer)
+    with closing(outer.acquire()):
+        assert found == [[1, 1], [2, 0]]
+    inner.close()
+
+
+class Guarded(socket.socket):
+    """As pytest-socket's: without an ``__init__`` of its own."""
+
+
+class Initialized(socket.socket):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+
+
+class FromC(_socket.socket):
+    """Without any in Python."""
+
+
+@pytest.mark.parametrize("cls", [Guarded, Initialized, FromC])
+def test_whatever_socket_socket_is_just_now_records(
+    monkeypatch: pytest.MonkeyPatch, cls: Any
+) -> None:
+    usual = socket.socket
+    found: list[int] = []
+
+    def connect() -> Any:
+        made = [socket.socket(), usual()]
+        found.append(len(recorded(pool)))
+        made.pop().close()
+        return made.pop()
+
+    monkeypatch.setattr(socket, "socket", cls)
+    pool: Pool[Any] = Pool(connect)
+    for _ in range(2):
+        pool.discard(pool.acquire())
+    assert found == [2, 2]
+
+
+def test_what_a_test_puts_in_the_place_of_the_class_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for stand_in in (mock.MagicMock(), lambda: None, int):
+        monkeypatch.setattr(socket, "socket", stand_in)
+        _making._record_sockets()
+        assert socket.socket is stand_in
 
 
 @pytest.mark.parametrize("fork", [os_fork, c_fork])

@@ -27,7 +27,7 @@ def new_sentinel(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process has made no sentinel yet; what it has is safe from this test."""
     monkeypatch.setattr(_process, "_sentinel", None)
     monkeypatch.setattr(_process, "_made", [])
-    monkeypatch.setattr(_process, "_inherited", 0)
+    monkeypatch.setattr(_process, "_inherited", [])
 
 
 @pytest.fixture

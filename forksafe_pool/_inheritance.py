@@ -1,0 +1,130 @@
+"""What a child does with what it inherited: it has a ledger of its own, and severs the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from forksafe_pool import _registry
+from forksafe_pool._ledger import Ledger
+from forksafe_pool._making import sever_attempt
+from forksafe_pool._sever import DeadEnd
+from forksafe_pool._upkeep import Upkeep
+
+C = TypeVar("C")
+
+
+class Inheritance(Upkeep[C]):
+    """The part of a `Pool` that notices a fork."""
+
+    _max_size: int
+    _ledger: Ledger[C]
+
+    def _checkpid(self) -> Ledger[C]:
+        """This process's ledger: a new one, and the old one severed, if it has forked.
+
+        Opens every public operation. Costs three looks at memory where nothing happened.
+        """
+        ledger = self._ledger
+        # A first use severs for all pools; so does the next, where an exception cut it short.
+        if not (ledger.alive and ledger.ancestor is None and _registry.settled):
+            _registry.settle(self)
+            ledger = self._heir()
+        return ledger
+
+    def _heir(self) -> Ledger[C]:
+        """The ledger of this process, made by who comes first.
+
+        Threads may race to be the first after the fork, and a fork may strike in the middle of
+        this. setdefault() elects one heir for each process: an heir that came through a further
+        fork is void as well, and the loop goes on from it.
+        """
+        ledger = self._ledger
+        while not ledger.alive:
+            ledger = ledger.notes.setdefault("heir", self._new_ledger(ledger))
+        self._ledger = ledger
+        return ledger
+
+    def _new_ledger(self, ancestor: Ledger[C]) -> Ledger[C]:
+        return Ledger(self._max_size, ancestor=ancestor)
+
+    def _settle(self) -> bool:
+        """Sever what came through a fork, or what is left of it. False: another thread is at it."""
+        ledger = self._heir()
+        while ledger.ancestor is not None:
+            # Of this process, and reentrant: whom a signal's exception drove out comes back.
+            lock = ledger.notes.setdefault("severing", threading.RLock())
+            if not lock.acquire(blocking=False):
+                return False
+            try:
+                if ledger.ancestor is not None:
+                    self._sever_inherited(ledger)
+                    ledger.ancestor = None
+            finally:
+                lock.release()
+            ledger = self._heir()  # another one, if a fork has struck meanwhile
+        return True
+
+    def _sever_inherited(self, ledger: Ledger[C]) -> set[int]:
+        """The id() of each that it found: other threads may be freeing these by now.
+
+        May run inside an at-fork callback: no inherited lock, no log, no I/O, nothing raised. An
+        exception of a signal may strike at any step; what is done is not done again then.
+        """
+        found: set[int] = ledger.notes.setdefault("severed", set())
+        with DeadEnd() as dead_end:
+            ancestor = ledger.ancestor
+            while ancestor is not None:
+                for attempt in list(ancestor.making.values()):
+                    made: Any = attempt.made
+                    if made is not None:
+                        ancestor.roster.setdefault(id(made), made)
+                    ledger.half_made += sever_attempt(ancestor.making, attempt, dead_end)
+                idle = {id(place.conn) for place in list(ancestor.available)}
+                for key, conn in list(ancestor.roster.items()):
+                    if key not in ancestor.roster:  # a signal handler has used the pool meanwhile
+                        continue
+                    found.add(key)
+                    if self._cut_off(conn, dead_end):
+                        _add(ledger.severed_idle if key in idle else ledger.severed_in_use, conn)
+                    ledger.severed += 1
+                    # Only now: a further fork in the middle of this finds what is left.
+                    ancestor.roster.pop(key, None)
+                # Of a child that forked before it freed them.
+                _move(ancestor.severed_idle, ledger.severed_idle)
+                _move(ancestor.severed_in_use, ledger.severed_in_use)
+                _move(ancestor.half_made, ledger.half_made)
+                ancestor = ancestor.ancestor
+        return found
+
+    def _free_severed(self, ledger: Ledger[C]) -> None:
+        kinds: tuple[tuple[list[Any], Callable[[Any], object]], ...] = (
+            (ledger.half_made, _close_socket),
+            (ledger.severed_in_use, self._driver.free_severed),
+            (ledger.severed_idle, self._driver.close_severed),
+        )
+        for severed, free in kinds:
+            with contextlib.suppress(IndexError):
+                while True:
+                    free(severed.pop())
+
+
+def _add(severed: list[C], conn: C) -> None:
+    """Again, where a signal's exception struck between this and the next step, is a no-op."""
+    if not (severed and severed[-1] is conn):
+        severed.append(conn)
+
+
+def _move(source: list[C], target: list[C]) -> None:
+    """In steps, each of which may be the last for now."""
+    for conn in list(reversed(source)):
+        _add(target, conn)
+        with contextlib.suppress(ValueError, IndexError):
+            source.pop()
+
+
+def _close_socket(sock: Any) -> None:
+    with contextlib.suppress(Exception):
+        sock.close()
