@@ -12,6 +12,8 @@ from forksafe_pool._registry import pools
 from forksafe_pool._stats import PoolStats
 from forksafe_pool.workers import close_pools, fill_pools
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Pool",
     "PoolBackOff",

@@ -1,4 +1,7 @@
-"""Build the wheel, install it somewhere else, and import every module of it there."""
+"""Build the wheel, install it somewhere else, and import every module of it there.
+
+The wheel's version is the package's own: ``forksafe_pool.__version__``.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from pathlib import Path
 from tests.support.programs import ROOT
 
 IMPORT_ALL = """
-import importlib, pkgutil, sys
+import importlib.metadata, pkgutil, sys
 for top in sys.argv[1:]:
     package = importlib.import_module(top)
     assert "site-packages" in package.__file__, package.__file__
     for module in pkgutil.walk_packages(package.__path__, top + "."):
         importlib.import_module(module.name)
+import forksafe_pool
+built = importlib.metadata.version("forksafe-pool")
+assert forksafe_pool.__version__ == built, (forksafe_pool.__version__, built)
 """
 
 
