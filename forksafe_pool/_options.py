@@ -7,7 +7,29 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict  # a generic one: typing's is that since Python 3.11
+
+    C = TypeVar("C")
+
+    class PoolOptions(TypedDict, Generic[C], total=False):
+        """What `Pool` takes by name, for integrations that pass it on; `reset` they may extend."""
+
+        max_size: int
+        min_size: int
+        timeout: float | None
+        max_waiting: int | None
+        max_lifetime: float | None
+        max_idle: float | None
+        check: Callable[[C], object] | None
+        check_after: float
+        configure: Callable[[C], object] | None
+        close: Callable[[C], object] | None
+        fileno: Callable[[C], int] | None
+        evict_on: Callable[[BaseException], object] | None
+        name: str | None
 
 
 def count(name: str, value: Any, *, at_least: int = 0) -> int:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import forksafe_pool
 from forksafe_dbapi import _queries
 from forksafe_dbapi._driver import C, DbapiDriver
 from forksafe_pool._driver import Driver
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from forksafe_pool._options import PoolOptions
 
 
 class Pool(forksafe_pool.Pool[C]):
@@ -72,7 +77,7 @@ class Pool(forksafe_pool.Pool[C]):
         *,
         reset: Callable[[C], object] | str | None = None,
         test_query: str | None = None,
-        **options: Any,
+        **options: Unpack[PoolOptions[C]],
     ) -> None:
         test_query = _queries.checked(test_query)
         super().__init__(connect, reset=reset, **options)  # type: ignore[arg-type]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection
 
@@ -14,6 +14,11 @@ from forksafe_psycopg import _arguments
 from forksafe_psycopg._driver import PsycopgDriver, ask_first
 from forksafe_psycopg._lease import Transaction
 from forksafe_psycopg._limits import ConnectLimit
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from forksafe_pool._options import PoolOptions
 
 
 class _Pooled:
@@ -72,7 +77,8 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
         *,
         kwargs: Mapping[str, Any] | None = None,
         connection_class: type[Connection[Any]] = Connection,
-        **options: Any,
+        reset: Callable[[Connection[Any]], object] | str | None = None,
+        **options: Unpack[PoolOptions[Connection[Any]]],
     ) -> None:
         _arguments.check_kinds(conninfo, kwargs)
         if not (isinstance(connection_class, type) and issubclass(connection_class, Connection)):
@@ -96,4 +102,4 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
                 ask_first(conn, alive)
             return conn
 
-        super().__init__(connect, **options)
+        super().__init__(connect, reset=reset, **options)  # type: ignore[arg-type]

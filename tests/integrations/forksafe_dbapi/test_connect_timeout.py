@@ -56,13 +56,12 @@ def test_a_server_that_says_nothing(database: Database, silent_port: int) -> Non
     assert (pool.stats().total, pool.stats().connect_errors) == (0, 1)
 
 
-@pytest.mark.parametrize("database", ["psycopg2", "pymysql"], indirect=True)
 def test_one_that_stops_in_mid_handshake(database: Database) -> None:
     proxy = FaultyProxy(database.port)
     try:
         with Pool(connect_function(database, proxy.port), max_size=1) as pool:
             proxy.hold_replies(after=5)
-            with pytest.raises(Exception, match=r"(?i)time"):
+            with pytest.raises(Exception, match=r"(?i)time|110"):
                 Caller(lambda: pool.acquire(timeout=1)).result(LIMIT)
             proxy.pass_on()
             with pool.connection(timeout=LIMIT) as conn:
