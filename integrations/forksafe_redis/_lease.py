@@ -18,6 +18,7 @@ class RedisLease(Lease[Any]):
 
     def __init__(self, owner: ConnectionPool) -> None:
         self._owner = owner
+        self._pool = owner._pool
         self._place = None
 
     def __enter__(self) -> Any:

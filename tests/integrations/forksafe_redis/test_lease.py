@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -124,3 +125,51 @@ def test_a_block_does_not_begin_where_none_is_available(pool: ConnectionPool) ->
     with pytest.raises(RedisConnectionError), pool.connection():
         raise AssertionError("the block has begun")
     assert pool.stats().in_use == 0
+
+
+def test_a_block_that_is_entered_again_before_it_ended(pool: ConnectionPool) -> None:
+    lease = pool.connection()
+    with lease:
+        with pytest.raises(RuntimeError, match="entered again before it ended"):
+            lease.__enter__()
+        assert pool.stats().in_use == 1
+    assert pool.stats().in_use == 0
+    with lease as connection:  # afterwards it may be
+        assert client_id(connection)
+    assert pool.stats().in_use == 0
+
+
+def test_a_block_that_ends_and_was_not_entered(pool: ConnectionPool) -> None:
+    lease = pool.connection()
+    with pytest.raises(RuntimeError, match="not entered"):
+        lease.__exit__(None, None, None)
+    with lease:
+        pass
+    with pytest.raises(RuntimeError, match="not entered"):
+        lease.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("error", [None, redis.exceptions.ReadOnlyError])
+def test_discarding_it_inside_its_block_is_no_foreign_release(
+    pool: ConnectionPool, error: type[Exception] | None
+) -> None:
+    with contextlib.suppress(redis.exceptions.ReadOnlyError), pool.connection() as connection:
+        pool.discard(connection)
+        if error is not None:
+            raise error
+    stats = pool.stats()
+    assert (stats.total, stats.closed, stats.foreign_releases) == (0, 1, 0)
+
+
+def test_a_block_whose_server_cannot_be_reached_shows_the_driver_s_error_first(
+    kind: type[ConnectionPool],
+) -> None:
+    pool = kind(host="127.0.0.1", port=1)
+    lines = ""
+    try:
+        with pool.connection():
+            raise AssertionError("the block has begun")
+    except RedisConnectionError:
+        lines = traceback.format_exc()
+    assert "Connection refused" in lines
+    assert "IndexError" not in lines
