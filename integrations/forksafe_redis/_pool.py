@@ -20,6 +20,7 @@ from forksafe_pool._ledger import Ledger
 from forksafe_redis import _checks, _connection, _metrics
 from forksafe_redis._errors import ReconnectSuppressed, TooManyConnections
 from forksafe_redis._inner import Connections
+from forksafe_redis._internals import Internals, lock_of
 from forksafe_redis._lease import RedisLease
 
 logger = logging.getLogger("forksafe_redis")
@@ -27,7 +28,7 @@ logger = logging.getLogger("forksafe_redis")
 P = TypeVar("P", bound="ConnectionPool")
 
 
-class ConnectionPool(redis.ConnectionPool):
+class ConnectionPool(Internals, redis.ConnectionPool):
     """redis-py's ``ConnectionPool``, safe under fork.
 
     Takes what redis-py's takes, and raises what it raises: ``MaxConnectionsError`` where
@@ -42,9 +43,6 @@ class ConnectionPool(redis.ConnectionPool):
         min_size, max_lifetime, max_idle, check_after, name: as in `forksafe_pool.Pool`; by default
             connections live as long as in redis-py.
     """
-
-    # redis-py sets it, with the lock held, while it redirects a pool to another server.
-    _in_maintenance = False
 
     def __init__(
         self,
@@ -156,7 +154,7 @@ class ConnectionPool(redis.ConnectionPool):
 
     def _enter_process(self, ledger: Ledger[Any]) -> None:
         """Renew what redis-py keeps beside the connections. Once, before the first use."""
-        with _lock_of(ledger):
+        with lock_of(ledger):
             if ledger is self._entered:
                 return
             self.pid = os.getpid()
@@ -373,84 +371,6 @@ class ConnectionPool(redis.ConnectionPool):
     def _note_close(self) -> None:
         _metrics.count(self, idle=-1)
 
-    # -- what redis-py's clients reach for ----------------------------------------------------
-
-    @property
-    def _lock(self) -> threading.RLock:
-        """Held while redis-py changes settings or idle connections; one for each process."""
-        return _lock_of(self._pool._checkpid())
-
-    @_lock.setter
-    def _lock(self, value: object) -> None:
-        """redis-py's own constructor sets one; ours are made on first use."""
-
-    @property
-    def _available_connections(self) -> list[Any]:  # type: ignore[override]
-        return [place.conn for place in list(self._pool._checkpid().available)]
-
-    @property
-    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
-        return {place.conn for place in list(self._pool._checkpid().in_use.values())}
-
-    @property
-    def _connections(self) -> list[Any]:
-        return list(self._pool._checkpid().roster.values())
-
-    @property
-    def _created_connections(self) -> int:  # type: ignore[override]
-        return self._pool._checkpid().size
-
-    def _get_free_connections(self) -> list[Any]:
-        return self._available_connections
-
-    def _get_in_use_connections(self) -> set[Any]:
-        return self._in_use_connections
-
-    def set_in_maintenance(self, in_maintenance: bool) -> None:
-        """redis-py calls it, with the lock held, while it redirects the pool."""
-        self._in_maintenance = in_maintenance
-
-    def disconnect(self, inuse_connections: bool = True) -> None:
-        """Disconnect available connections, and those in use unless told not to.
-
-        The pool stays usable: they connect again when they are needed.
-        """
-        self._checkpid()
-        with self._lock:
-            self._pool.for_each_idle(lambda connection: connection.disconnect())
-            if inuse_connections:
-                for connection in self._in_use_connections:
-                    connection.disconnect()
-
-    def disconnect_free_connections(self, moving_address_src: str | None = None) -> None:
-        """Disconnect available connections, those to ``moving_address_src`` if it is given."""
-
-        def leave(connection: Any) -> None:
-            if self._should_update_connection(connection, "connected_address", moving_address_src):
-                connection.disconnect()
-
-        with self._lock:
-            self._pool.for_each_idle(leave)
-
-    def re_auth_callback(self, token: Any) -> None:
-        """Authenticate anew: the available now, those in use when they come back."""
-
-        def authenticate(connection: Any) -> None:
-            if not _connection.is_connected(connection):
-                return  # it will ask for the new token when it connects
-            retry = connection.retry
-            retry.call_with_retry(
-                lambda: connection.send_command("AUTH", token.try_get("oid"), token.get_value()),
-                self._mock,
-            )
-            retry.call_with_retry(connection.read_response, self._mock)
-
-        self._checkpid()
-        with self._lock:
-            self._pool.for_each_idle(authenticate)
-            for connection in self._in_use_connections:
-                connection.set_re_auth_token(token)
-
     def close(self) -> None:
         """Disconnect all connections; the pool stays usable, as redis-py's does."""
         self.disconnect()
@@ -505,13 +425,6 @@ class ConnectionPool(redis.ConnectionPool):
         """This process's numbers, now."""
         self._checkpid()
         return self._pool.stats()
-
-
-def _lock_of(ledger: Ledger[Any]) -> threading.RLock:
-    lock: threading.RLock = ledger.notes.get("redis_lock") or ledger.notes.setdefault(
-        "redis_lock", threading.RLock()
-    )
-    return lock
 
 
 def _number(name: str, value: Any) -> Any:
