@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 from flask import Flask, current_app, g
@@ -131,8 +131,9 @@ class ForkSafePool:
         `forksafe_pool.Pool.connection` does, unless the pool has a ``reset`` that can vouch for it.
 
         Each thread, or greenlet, that runs in a copy of the context (``asyncio.to_thread``) has a
-        connection of its own. All are released when the context ends, so wait for your threads;
-        that of a thread that has ended may be released earlier.
+        connection of its own; so has an ``async`` view, which runs in a thread. All are released
+        when the context ends, so wait for your threads; that of a thread that has ended may be
+        released earlier.
 
         An error that the app handles itself, by an ``errorhandler`` or in the view, does not end
         the context: its connection is released as after any request. So a pool of database
@@ -156,17 +157,19 @@ class ForkSafePool:
             leases: _Leases = g.setdefault(_LEASES, _Leases())
             leased = leases.get(key)
             if leased is not None:
-                lease, conn = leased
-                if lease._holds():
-                    return conn
+                if leased[0]._holds():
+                    return leased[1]
+                leases.pop(key, None)
             leases.end_of_ended_threads()
             lease = pool.connection()
-            conn = lease.__enter__()
+            mine = lease, lease.__enter__()
             leases = g.setdefault(_LEASES, _Leases())
-            leases[key] = lease, conn
+            leased = leases.setdefault(key, mine)
+            if leased is not mine:  # a signal handler of this thread has leased meanwhile
+                lease.__exit__(None, None, None)
             # Another thread may have ended the context meanwhile, and with it these leases.
             if g.get(_LEASES) is leases:
-                return conn
+                return leased[1]
             leases.end(None)
 
     def stats(self) -> dict[str, PoolStats]:
@@ -212,13 +215,17 @@ class _Leases(dict[tuple[threading.Thread, str], tuple[Lease[Any], Any]]):
     single operations of a dict are atomic."""
 
     def end(self, error: BaseException | None) -> None:
-        """End all of them, even where one fails."""
+        """End all of them, even where one fails. What a signal's exception leaves is still here."""
         kind = None if error is None else type(error)
         traceback = None if error is None else error.__traceback__
-        with ExitStack() as stack, suppress(KeyError):
-            while True:
-                _, (lease, _) = self.popitem()
-                stack.callback(lease.__exit__, kind, error, traceback)
+        with ExitStack() as stack:
+            for key in list(self):
+                stack.callback(self._end_one, key, kind, error, traceback)
+
+    def _end_one(self, key: tuple[threading.Thread, str], *error: Any) -> None:
+        leased = self.pop(key, None)  # by one thread, where two of them do the same
+        if leased is not None:
+            leased[0].__exit__(*error)
 
     def end_of_ended_threads(self) -> None:
         """So that a request which runs many threads, one after another, needs few connections."""
@@ -227,12 +234,10 @@ class _Leases(dict[tuple[threading.Thread, str], tuple[Lease[Any], Any]]):
                 leased = self.get(key)
                 # Of an inherited lease's thread nothing can be said, but it need not be given back.
                 if leased is not None and leased[0]._holds() and not key[0].is_alive():
-                    with suppress(KeyError):  # another thread does the same
-                        lease, _ = self.pop(key)
-                        stack.callback(lease.__exit__, None, None, None)
+                    stack.callback(self._end_one, key, None, None, None)
 
     def __del__(self) -> None:
-        if self:  # leased when the context had ended already
+        if self:  # leased when the context had ended already, or left by a signal's exception
             self.end(GeneratorExit())
 
 

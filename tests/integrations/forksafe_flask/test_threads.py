@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import gc
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from forksafe_flask import ForkSafePool
+from forksafe_flask import ForkSafePool, _extension
 from forksafe_pool import PoolStats
 from tests.forksafe_pool.threads import LIMIT, Caller
 from tests.integrations.forksafe_flask.conftest import MakeApp
@@ -154,6 +157,54 @@ def test_a_release_that_fails_loses_no_other_thread_s(
     assert (found.available, found.in_use, found.closed) == (2, 0, 1)
 
 
+def test_a_signal_handler_that_leases_while_its_thread_does(
+    make_app: MakeApp, pools: ForkSafePool
+) -> None:
+    connections = Connections()
+    handled: list[object] = []
+
+    def connect() -> FakeConnection:
+        if not handled:
+            handled.append(None)
+            signal.raise_signal(signal.SIGUSR1)
+        return connections()
+
+    app = make_app(FORKSAFE_POOLS={"default": {"connect": connect}})
+    before = signal.signal(signal.SIGUSR1, lambda *_: handled.append(pools.connection()))
+    try:
+        with app.app_context():
+            conn = pools.connection()
+            assert handled == [None, conn]
+            assert pools.connection() is conn
+            assert pools.stats()["default"].in_use == 1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    found = stats(app, pools, "default")
+    assert (found.in_use, found.available, found.foreign_releases) == (0, 2, 0)
+
+
+def test_an_interruption_between_two_releases_loses_neither(
+    app: Flask, pools: ForkSafePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(contextlib.ExitStack):
+        """A signal's exception strikes when it is about to call what it was given."""
+
+        def __exit__(self, *_: Any) -> bool:
+            raise KeyboardInterrupt
+
+    context = app.app_context()
+    context.push()
+    for name in ("default", "other"):
+        pools.connection(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(_extension, "ExitStack", Interrupted)
+        with pytest.raises(KeyboardInterrupt) as told:
+            context.pop(None)
+    del context, told
+    gc.collect()
+    assert [stats(app, pools, name).in_use for name in ("default", "other")] == [0, 0]
+
+
 def test_each_greenlet_has_a_connection() -> None:
     pytest.importorskip("gevent")
     said = run_program(
@@ -163,7 +214,7 @@ def test_each_greenlet_has_a_connection() -> None:
         import contextvars
         import gevent
         from flask import Flask
-        from forksafe_flask import ForkSafePool
+        from forksafe_flask import ForkSafePool, _extension
         from tests.integrations.forksafe_flask.fakes import Connections
 
         pools = ForkSafePool()
