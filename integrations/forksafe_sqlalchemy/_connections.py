@@ -23,7 +23,9 @@ _fairy_ref: Any = _ConnectionRecord.__dict__["fairy_ref"]
 class Record(_ConnectionRecord):
     """A place of the pool's. In a child it is in nobody's hands."""
 
-    #: What is left of its first user's timeout when it connects. None: no limit.
+    #: Seconds that its user has waited for it.
+    waited = 0.0
+    #: What is left of its user's timeout when it connects. None: no limit.
     seconds_to_connect: float | None = None
     #: PyMySQL's, while it connects and afterwards.
     read_timeouts: tuple[float | None, float | None] = (None, None)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from forksafe_pool import Pool
-from forksafe_pool._clock import Deadline
+from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
-from forksafe_pool._ledger import Ledger
+from forksafe_pool._ledger import Ledger, Place
 from forksafe_pool._sever import DeadEnd, find_descriptor
 from forksafe_sqlalchemy import _server
 from forksafe_sqlalchemy._connections import Record
@@ -93,8 +93,25 @@ class Records(Pool[Record]):
             name=name,
         )
 
+    def _take(self, timeout: float | None) -> Place[Record]:
+        began = monotonic()
+        place = super()._take(timeout)
+        place.conn.waited = monotonic() - began  # type: ignore[union-attr]
+        return place
+
+    def connect_again(
+        self, ledger: Ledger[Record], record: Record, connect: Callable[[float | None], object]
+    ) -> None:
+        """For a record in use that has lost its connection, in what is left of the timeout."""
+        timeout = self._timeout
+        if timeout:
+            timeout = max(timeout - record.waited, 0.001)  # 0 would be no limit
+        record.waited = 0.0
+        self._connect_again(ledger, connect, timeout)
+
     def release(self, record: Record) -> None:
         """Give a record back; one that is more than ``pool_size`` idle ones is closed."""
+        record.waited = 0.0
         super().release(record)
         ledger = self._checkpid()
         if 0 < self.maxsize < len(ledger.available):

@@ -101,7 +101,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
                 connect()
 
             if id(record) in ledger.in_use:  # it has lost its connection
-                self._pool._connect_again(ledger, connect_within, self._pool.timeout)
+                self._pool.connect_again(ledger, record, connect_within)
             else:
                 _making.watched(ledger.making, connect)
             return record.dbapi_connection

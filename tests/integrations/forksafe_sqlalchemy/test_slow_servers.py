@@ -12,8 +12,8 @@ import pymysql
 import pytest
 from sqlalchemy import Dialect, Engine, create_engine, event, exc, text
 
-from forksafe_sqlalchemy import QueuePool
-from tests.forksafe_pool.threads import Caller
+from forksafe_sqlalchemy import QueuePool, _inner
+from tests.forksafe_pool.threads import Caller, wait_in_line
 from tests.integrations.forksafe_sqlalchemy.conftest import SERVERS
 from tests.support.mariadb import MariaDB
 from tests.support.postgres import Postgres
@@ -78,12 +78,14 @@ class Told:
         self.timeouts = {name: cparams[name] for name in cparams if name.endswith("timeout")}
         raise ConnectionRefusedError
 
+    def of(self, engine: Engine) -> dict[str, Any]:
+        with pytest.raises(ConnectionRefusedError):
+            engine.connect()
+        return self.timeouts
+
 
 def told(engine: Engine) -> dict[str, Any]:
-    witness = Told(engine)
-    with pytest.raises(ConnectionRefusedError):
-        engine.connect()
-    return witness.timeouts
+    return Told(engine).of(engine)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,24 @@ def test_the_environment_has_a_limit_too(
 ) -> None:
     monkeypatch.setenv("PGCONNECT_TIMEOUT", value)
     assert told(make(name, 1, pool_timeout=7)).get("connect_timeout") == expected
+
+
+def test_what_was_waited_in_line_is_not_there_to_connect_anew(
+    monkeypatch: pytest.MonkeyPatch, postgres: Postgres
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(_inner, "monotonic", lambda: now)
+    engine = make("psycopg", postgres.port, pool_timeout=30)
+    held = engine.connect()
+    pool: Any = engine.pool
+    witness = Told(engine)
+    caller = wait_in_line(pool._pool, lambda: witness.of(engine))
+    now = 20.0
+    held.invalidate()
+    held.close()
+    assert caller.result() == {"connect_timeout": 10}
+    assert witness.of(engine) == {"connect_timeout": 30}
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
