@@ -88,7 +88,8 @@ class Driver(Generic[C]):
     def is_server_failure(self, error: Exception) -> bool:
         """Whether a failed attempt to connect says something about the server.
 
-        If so the next attempt waits a little. A mistake in ``connect`` says nothing of the kind.
+        If so the next attempt waits a little. A mistake in ``connect`` says nothing of the kind,
+        nor does what a signal's handler has raised meanwhile, of which this is not asked.
         """
         return isinstance(error, OSError) or not isinstance(error, _MISTAKES)
 

@@ -4,10 +4,19 @@ Places, not connections, are what ``max_size`` bounds. A place is taken before i
 made and is free again when its `Place` object is gone, for whatever reason: an exception that
 strikes between any two steps (a signal's, say) drops the object, and with it gives the place back.
 
-Two rules keep the fast path free of locks. A deque's and a dict's single operations are atomic;
-and who *adds* looks afterwards, while who *waits* queues first: `Pool.release` puts a connection
-into `available` and then looks at `waiters`, a waiter enters `waiters` and then looks at
-`available`. One of the two always sees the other.
+Three rules make do without a lock, so that a signal's handler or a finalizer, which runs inside of
+anything, finds nothing held:
+
+- A deque's, a list's and a dict's single operations are atomic. So are steps between which no call
+  and no backward jump stands: there alone CPython (3.10 and later) lets another thread or a handler
+  in.
+- Publish, then look. What adds a connection, frees a place or raises `max_size` looks at `waiters`
+  afterwards; a waiter enters `waiters` and then looks at what there is. Whichever comes second sees
+  the other. The same for a close: it is published, then the queue is told; a waiter queues, then
+  looks whether the pool is closed.
+- A waiter's outcome is elected by `dict.setdefault`: of those that race to hand it a place, to tell
+  it of a close, and of itself where it gives up, one wins. A place that was not wanted goes back,
+  and whoever puts it back looks again.
 
 A picture of a deque or a dict is taken by ``list()``, which is one more such operation. ``tuple()``
 is none: up to CPython 3.11 it may set off the garbage collector, and with it a finalizer that
@@ -55,6 +64,7 @@ class Place(Generic[C]):
     uses: int
 
     def __init__(self, ledger: Ledger[C]) -> None:
+        #: Whether it counts; see `Ledger.take_free`.
         self._taken = False
         # Weakly: a cycle would keep the connections of a dropped pool open until the collector
         # comes by.
@@ -63,9 +73,6 @@ class Place(Generic[C]):
         self.key = 0
         self.expires_at = self.fresh_until = 0.0
         self.uses = 0
-        # No call stands between these two, so no exception of a signal does.
-        self._taken = True
-        ledger.size += 1
 
     def hold(self, conn: C) -> None:
         ledger = self._ledger()
@@ -106,23 +113,53 @@ class Place(Generic[C]):
             ledger.note_vacancy()
 
     def __del__(self) -> None:
-        self.vacate()
+        if getattr(self, "_taken", False):  # a signal may strike in __init__
+            self.vacate()
+
+
+_CLOSED = object()
+_WITHDRAWN = object()
 
 
 class Waiter(Generic[C]):
-    """A caller in the queue. `ready` is held until `place` or `closed` is set."""
+    """A caller in the queue. `ready` is held until it is settled."""
 
-    __slots__ = ("closed", "place", "ready")
+    __slots__ = ("_outcome", "ready")
 
     def __init__(self) -> None:
-        self.place: Place[C] | None = None
-        self.closed = False
+        #: "is": its place, or why it gets none.
+        self._outcome: dict[str, object] = {}
         self.ready = threading.Lock()
         self.ready.acquire()
 
+    def settle(self, outcome: object) -> bool:
+        """Whether ``outcome`` is the one that counts: the first is."""
+        return self._outcome.setdefault("is", outcome) is outcome
+
+    @property
+    def is_settled(self) -> bool:
+        return "is" in self._outcome
+
+    @property
+    def closed(self) -> bool:
+        return self._outcome.get("is") is _CLOSED
+
+    @property
+    def place(self) -> Place[C] | None:
+        outcome = self._outcome.get("is")
+        return outcome if isinstance(outcome, Place) else None
+
+    def withdraw(self) -> Place[C] | None:
+        """It waits no longer; what it was handed in the meantime is returned."""
+        self.settle(_WITHDRAWN)
+        place = self.place
+        if place is not None:
+            self._outcome["is"] = _WITHDRAWN
+        return place
+
 
 class Ledger(Generic[C]):
-    """All the state of a pool that one process owns, its lock included."""
+    """All the state of a pool that one process owns."""
 
     __slots__ = (
         "__weakref__",
@@ -148,6 +185,7 @@ class Ledger(Generic[C]):
         "retired_uses",
         "retry_at",
         "roster",
+        "serving",
         "severed",
         "severed_idle",
         "severed_in_use",
@@ -178,6 +216,8 @@ class Ledger(Generic[C]):
         self.making = Making(self.alive)
         #: A list: few wait as a rule, and an empty deque takes ten times as much.
         self.waiters: list[Waiter[C]] = []
+        #: How many calls of `serve` run. Too many where an exception of a signal has struck one.
+        self.serving = 0
         #: Held locks, one for each call of close() that waits for the last place to be free.
         self.closers: list[threading.Lock] = []
         #: Places taken. CPython runs no other thread between the load and the store of `+=` on
@@ -213,7 +253,7 @@ class Ledger(Generic[C]):
 
     @property
     def lock(self) -> threading.RLock:
-        """Guards growing and handing over; never held over I/O.
+        """For integrations, whose libraries have state of their own; never held over I/O.
 
         Made on first use: gunicorn's gevent worker patches `threading` after the fork. Reentrant:
         a finalizer that releases a connection may run inside.
@@ -254,12 +294,25 @@ class Ledger(Generic[C]):
             self.last_error = PoolError(f"{type(error).__name__}: {error}")
 
     def take(self) -> Place[C] | None:
-        """An available connection's place, the warmest first, or a free one. Holds `lock`."""
+        """An available connection's place, the warmest first, or a free one."""
+        return self.take_available() or self.take_free(self.max_size)
+
+    def take_available(self) -> Place[C] | None:
         try:
             return self.available.pop()
         except IndexError:
-            pass
-        return Place(self) if self.size < self.max_size else None
+            return None
+
+    def take_free(self, limit: int) -> Place[C] | None:
+        """A new place, if fewer than ``limit`` and `max_size` are taken."""
+        if self.size >= limit:
+            return None
+        place = Place(self)
+        # No call stands between the look and the count, so no other thread and no signal does.
+        if self.size < limit and self.size < self.max_size:
+            place._taken, self.size = True, self.size + 1
+            return place
+        return None
 
     def put_back(self, place: Place[C]) -> None:
         """What was taken and cannot be used is there for others."""
@@ -272,29 +325,27 @@ class Ledger(Generic[C]):
     def serve(self) -> None:
         """Hand available connections and free places to the waiters, first come first served.
 
-        A signal may strike between any two steps, and a finalizer may release a connection, and
-        so serve, inside of this: each step leaves what the next call can go on from.
+        Any number of threads may be at it, and a signal's handler or a finalizer inside of it. An
+        exception of a signal may strike between any two steps: each leaves what the next call can
+        go on from.
         """
         # Who returns from a callback in a child may come here with its parent's ledger.
         if not self.alive:
             return
-        with self.lock, contextlib.suppress(IndexError):
-            while True:
-                waiter = self.waiters[0]
-                if waiter.place is None and not self._serve_first(waiter):
-                    return
+        self.serving += 1
+        try:
+            while (waiter := next(iter(self.waiters), None)) is not None:
+                if not waiter.is_settled:
+                    place = self.take()
+                    if place is None:
+                        return
+                    if not waiter.settle(place):  # it gave up, or another thread was faster
+                        self.put_back(place)
+                    del place  # a frame may outlive the waiter, and would keep its connection
                 _wake(waiter.ready)
                 self._leave_queue(waiter)
-
-    def _serve_first(self, waiter: Waiter[C]) -> bool:
-        place = self.take()
-        if place is None:
-            return False
-        if waiter.place is None:
-            waiter.place = place
-        else:  # by a finalizer, inside take()
-            self.put_back(place)
-        return True
+        finally:
+            self.serving -= 1
 
     def _leave_queue(self, waiter: Waiter[C]) -> None:
         with contextlib.suppress(ValueError):
@@ -302,19 +353,16 @@ class Ledger(Generic[C]):
 
     def withdraw(self, waiter: Waiter[C]) -> Place[C] | None:
         """Take ``waiter`` out of the queue; what it was handed in the meantime is returned."""
-        with self.lock:
-            self._leave_queue(waiter)
-            place, waiter.place = waiter.place, None
-            return place
+        place = waiter.withdraw()
+        self._leave_queue(waiter)
+        return place
 
     def close_queue(self) -> None:
         """Tell every waiter that the pool is closed."""
-        with self.lock:
-            while self.waiters:
-                waiter = self.waiters[0]
-                waiter.closed = True
-                _wake(waiter.ready)
-                self._leave_queue(waiter)
+        for waiter in list(self.waiters):
+            waiter.settle(_CLOSED)
+            _wake(waiter.ready)
+            self._leave_queue(waiter)
 
 
 def _wake(ready: threading.Lock) -> None:

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from forksafe_pool import _options, _registry
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
-from forksafe_pool._errors import PoolClosed, TooManyWaiting
 from forksafe_pool._inheritance import Inheritance
 from forksafe_pool._lease import Lease
 from forksafe_pool._ledger import Ledger, Place, Waiter
 from forksafe_pool._stats import PoolStats
+from forksafe_pool._waiting import Waiting
 
 C = TypeVar("C")
 
@@ -27,7 +27,7 @@ _unnamed = itertools.count(1)
 _POOL_TIMEOUT: Any = object()
 
 
-class Pool(Inheritance[C]):
+class Pool(Waiting[C], Inheritance[C]):
     """A pool of connections, for threads, greenlets and forked processes alike.
 
     Each process has a pool of its own: a fork leaves the child with an empty one, and the
@@ -169,46 +169,18 @@ class Pool(Inheritance[C]):
             place = handed
         return self._lend(ledger, place, deadline)
 
-    def _take_or_queue(self, ledger: Ledger[C], deadline: Deadline) -> Place[C] | Waiter[C]:
-        with ledger.lock:
-            self._check_open("is closed")
-            place = None if ledger.waiters else ledger.take()
-            if place is not None:
-                return place
-            if deadline.seconds == 0:
-                raise self._timed_out(ledger, deadline)
-            waiting = len(ledger.waiters)
-            if self._max_waiting is not None and waiting >= self._max_waiting:
-                raise self._driver.error(
-                    TooManyWaiting,
-                    f"{waiting} callers wait for {self.name} already, and max_waiting is "
-                    f"{self._max_waiting} ({ledger.numbers()})",
-                )
-            waiter: Waiter[C] = Waiter()
-            ledger.waiters.append(waiter)
-            ledger.serve()  # a release that did not see the waiter is seen here
-            return waiter
-
-    def _wait(self, ledger: Ledger[C], waiter: Waiter[C], deadline: Deadline) -> Place[C] | None:
-        left = deadline.left()
-        try:
-            waiter.ready.acquire(timeout=-1 if left is None else min(left, TIMEOUT_MAX))
-        except BaseException:
-            place = ledger.withdraw(waiter) if ledger.alive else None
-            if place is not None:
-                self._put_back(ledger, place)
-            raise
-        if not ledger.alive:
-            return None
-        place = ledger.withdraw(waiter)
-        if place is not None:
-            return place
-        if waiter.closed:
-            raise self._driver.error(PoolClosed, f"{self.name} was closed while the caller waited")
-        raise self._timed_out(ledger, deadline)
-
     def _lend(self, ledger: Ledger[C], place: Place[C], deadline: Deadline) -> Place[C]:
         """Hand out what ``place`` holds; first replace it if it is dead, and make it if new."""
+        self._prepare(ledger, place, deadline)
+        if not ledger.alive:  # forked inside connect(): the connection is the parent's too
+            self._close_held(ledger, place)
+            return self._take_within(deadline)
+        place.uses += 1
+        ledger.in_use[place.key] = place
+        return place
+
+    def _prepare(self, ledger: Ledger[C], place: Place[C], deadline: Deadline) -> None:
+        """Have ``place`` hold a connection that is alive; where that fails, give the place back."""
         try:
             if place.conn is not None and not self._is_usable(place):
                 self._close_held(ledger, place)
@@ -218,12 +190,6 @@ class Pool(Inheritance[C]):
         except BaseException:
             self._retire(ledger, place)
             raise
-        if not ledger.alive:  # forked inside connect(): the connection is the parent's too
-            self._close_held(ledger, place)
-            return self._take_within(deadline)
-        place.uses += 1
-        ledger.in_use[place.key] = place
-        return place
 
     # -- release ------------------------------------------------------------------------------
 
@@ -349,18 +315,35 @@ class Pool(Inheritance[C]):
         """Connect until the process has `min_size` connections. Call it in a worker, not before
         the fork.
 
-        Raises what `acquire` raises; what was connected until then stays.
+        Raises what ``acquire(timeout=0)`` raises; what was connected until then stays.
         """
-        held: list[C] = []
+        while True:
+            ledger = self._checkpid()
+            if ledger.severed_idle or ledger.severed_in_use or ledger.half_made:
+                self._free_severed(ledger)
+            self._check_open("is closed")
+            # Nobody but this frame has it, so that nothing is lost wherever an exception strikes.
+            place = ledger.take_free(self._min_size)
+            if place is None:
+                break
+            self._prepare(ledger, place, Deadline(0))
+            self._add(ledger, place)
+
+    def _add(self, ledger: Ledger[C], place: Place[C]) -> None:
+        """Have a new connection, which nobody has used, ready for its first user."""
+        if not ledger.alive:  # forked inside connect()
+            self._close_held(ledger, place)
+            return
         try:
-            while True:
-                ledger = self._checkpid()
-                if ledger.size >= self._min_size:
-                    break
-                held.append(self.acquire(timeout=0))
-        finally:
-            for conn in held:
-                self.release(conn)
+            self._make_ready(place.conn)  # type: ignore[arg-type]
+        except BaseException:
+            self._retire(ledger, place)
+            raise
+        place.fresh_until = min(monotonic() + self._fresh_for, place.expires_at)
+        self._put_back(ledger, place)
+
+    def _make_ready(self, conn: C) -> None:
+        """For integrations whose connections are made unconnected."""
 
     def close(self, timeout: float | None = 5.0) -> bool:
         """Close the pool for good: `acquire` raises `PoolClosed` from now on.
@@ -376,9 +359,8 @@ class Pool(Inheritance[C]):
         """
         timeout = _options.seconds_or_none("timeout", timeout)
         ledger = self._checkpid()
-        with ledger.lock:
-            self._closed = True
-            ledger.close_queue()
+        self._closed = True
+        ledger.close_queue()
         return self._close_all(ledger, timeout)
 
     def _close_all(self, ledger: Ledger[C], timeout: float | None) -> bool:

@@ -315,10 +315,9 @@ class Upkeep(Generic[C]):
         _options.not_larger("min_size", new_min, "max_size", new_max)
         self._max_size, self._min_size = new_max, new_min
         ledger = self._checkpid()
-        with ledger.lock:  # what grows looks at the size with the lock held
-            ledger.max_size = new_max
-            if ledger.size > new_max:
-                ledger.reap_at = float("-inf")  # the next release looks after it
+        ledger.max_size = new_max
+        if ledger.size > new_max:
+            ledger.reap_at = float("-inf")  # the next release looks after it
         ledger.serve()
         self._close_surplus(ledger)
 

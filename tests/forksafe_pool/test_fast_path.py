@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import forksafe_pool
-from forksafe_pool import Pool
+from forksafe_pool import Pool, PoolTimeout
 from tests.forksafe_pool.fakes import Connections, FakeConnection, forbid_lock
+from tests.forksafe_pool.threads import LIMIT, wait_in_line
 
 
 def test_a_warm_acquire_and_release_take_no_lock(connections: Connections) -> None:
@@ -27,10 +28,18 @@ def test_a_warm_acquire_and_release_take_no_lock(connections: Connections) -> No
             pass
     pool.release(conn)  # foreign
     assert len(resets) == 21
-    # The lock that was forbidden is the one that growing takes.
-    pool.acquire()
-    with pytest.raises(AssertionError, match="the lock was acquired"):
-        pool.acquire()
+
+
+def test_nor_does_what_is_not_at_hand(connections: Connections) -> None:
+    pool = Pool(connections, max_size=2, timeout=LIMIT)
+    forbid_lock(pool)
+    held = [pool.acquire(), pool.acquire()]
+    with pytest.raises(PoolTimeout):
+        pool.acquire(timeout=0)
+    waiter = wait_in_line(pool, pool.acquire)
+    pool.release(held[0])
+    assert waiter.result() is held[0]
+    pool.close(timeout=0)
 
 
 def test_a_checked_acquire_takes_no_lock(connections: Connections) -> None:

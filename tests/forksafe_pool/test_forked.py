@@ -135,9 +135,7 @@ def test_no_inherited_lock_is_touched(connections: Connections, severing: Severi
     pool.close()
     # Let the thread go, which a child does not have.
     inherited.notes["lock"] = lock
-    with lock:
-        inherited.waiters[0].closed = True
-        inherited.waiters.pop(0).ready.release()
+    inherited.close_queue()
     with pytest.raises(PoolClosed):
         waiter.result()
 

@@ -1,0 +1,91 @@
+"""How a caller comes by a place: at once, in the queue, or not at all."""
+
+from __future__ import annotations
+
+import sys
+from threading import TIMEOUT_MAX
+from types import FrameType
+from typing import Any, TypeVar
+
+from forksafe_pool._clock import Deadline, monotonic
+from forksafe_pool._errors import PoolClosed, PoolTimeout, TooManyWaiting
+from forksafe_pool._ledger import Ledger, Place, Waiter
+from forksafe_pool._upkeep import Upkeep
+
+C = TypeVar("C")
+
+
+class Waiting(Upkeep[C]):
+    """The part of a `Pool` that takes places, and waits for them."""
+
+    def _take_or_queue(self, ledger: Ledger[C], deadline: Deadline) -> Place[C] | Waiter[C]:
+        self._check_open("is closed")
+        place = None if ledger.waiters else ledger.take()
+        if place is not None:
+            return place
+        if (ledger.serving or ledger.waiters) and _interrupts(ledger):
+            return self._take_at_hand(ledger)
+        if deadline.seconds == 0:
+            raise self._timed_out(ledger, deadline)
+        return Waiter()
+
+    def _take_at_hand(self, ledger: Ledger[C]) -> Place[C]:
+        """For what has interrupted a hand-over or a wait of its own thread's. If it waited, so
+        would they; and what it waits for may be what they have been handed."""
+        place = ledger.take_available()
+        if place is not None and monotonic() < place.fresh_until:
+            return place
+        if place is not None:
+            ledger.put_back(place)
+        ledger.timeouts += 1
+        raise self._driver.error(
+            PoolTimeout,
+            f"no connection from {self.name} at once, and a signal handler or a finalizer that has "
+            f"interrupted this thread's own acquire or release cannot wait ({ledger.numbers()})",
+        )
+
+    def _turn_away(self, ledger: Ledger[C], waiter: Waiter[C]) -> None:
+        """Raise if it is one too many: how many wait before it, its place in the queue tells."""
+        limit = self._max_waiting
+        if limit is None or waiter not in ledger.waiters[limit:] or waiter.is_settled:
+            return
+        raise self._driver.error(
+            TooManyWaiting,
+            f"{limit} callers wait for {self.name} already, and max_waiting is {limit} "
+            f"({ledger.numbers()})",
+        )
+
+    def _wait(self, ledger: Ledger[C], waiter: Waiter[C], deadline: Deadline) -> Place[C] | None:
+        left = deadline.left()
+        try:
+            ledger.waiters.append(waiter)
+            ledger.serve()  # what did not see the waiter is seen here
+            self._turn_away(ledger, waiter)
+            self._check_open("was closed while the caller waited")
+            waiter.ready.acquire(timeout=-1 if left is None else min(left, TIMEOUT_MAX))
+        except BaseException:
+            place = ledger.withdraw(waiter) if ledger.alive else None
+            if place is not None:
+                self._put_back(ledger, place)
+            raise
+        if not ledger.alive:
+            return None
+        place = ledger.withdraw(waiter)
+        if place is not None:
+            return place
+        if waiter.closed:
+            raise self._driver.error(PoolClosed, f"{self.name} was closed while the caller waited")
+        raise self._timed_out(ledger, deadline)
+
+
+def _interrupts(ledger: Ledger[Any]) -> bool:
+    """Whether the caller, a signal's handler or a finalizer, has interrupted a hand-over or a wait
+    of this very thread's: these cannot go on before it ends."""
+    names = {Ledger.serve.__code__: "self", Waiting._wait.__code__: "ledger"}
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = names.get(frame.f_code)
+        if name is not None and frame.f_locals.get(name) is ledger:
+            return True
+        frame = frame.f_back
+    return False
