@@ -164,8 +164,8 @@ class Pool(Waiting[C], Inheritance[C]):
         place = self._take_or_queue(ledger, deadline)
         if isinstance(place, Waiter):
             handed = self._wait(ledger, place, deadline)
-            if handed is None:  # a greenlet waited, and goes on waiting in a child
-                return self._take_within(deadline)
+            if handed is None:  # a greenlet waited, and goes on in a child, which begins anew
+                return self._take_within(Deadline(deadline.seconds))
             place = handed
         return self._lend(ledger, place, deadline)
 
