@@ -96,9 +96,12 @@ class DbapiDriver(Driver[C]):
         doubtful = id(conn) in self._doubtful
         self._doubtful.discard(id(conn))
         # Set in the `finally` or `except` that a connection is released in.
-        kind = sys.exc_info()[0]
+        kind, error, _ = sys.exc_info()
         if kind is not None and not issubclass(kind, (Exception, GeneratorExit)):
             logger.info("a connection is closed, not reused: released after %s", kind.__name__)
+            return False
+        if self._evict_on is None and _failures.is_read_only(error):
+            logger.info("a connection is closed, not reused: its server is read-only: %s", error)
             return False
         if not _rolls_back(conn):
             return False

@@ -31,7 +31,8 @@ class Pool(forksafe_pool.Pool[C]):
 
     A block that ends because the server is read-only (PostgreSQL's 25006, MySQL's 1290, 1792 and
     1836: a failover) drains the pool, so that it costs one error: ``evict_on`` decides it
-    otherwise. ``pool.drain()`` does the same where the block handles the error.
+    otherwise. ``pool.drain()`` does the same where the block handles the error. What is released
+    by hand while such an error is handled (in a ``finally``) is closed, and no other.
 
     Parameters:
         connect: makes a connection. The ``timeout`` of `acquire` bounds it where it can be told,
@@ -53,13 +54,15 @@ class Pool(forksafe_pool.Pool[C]):
                 def reset(conn):
                     conn._execute_command(0x1F, b"")  # COM_RESET_CONNECTION
                     conn._read_ok_packet()
-                    conn.select_db("shop")  # the one thing that it leaves
+                    conn.set_character_set("utf8mb4")
+                    conn.select_db("shop")
                     conn.autocommit(False)
 
             With mysqlclient::
 
                 def reset(conn):
                     conn.change_user("user", "password", "shop")
+                    conn.set_character_set("utf8mb4")
                     conn.autocommit(False)
 
         test_query: what a connection is asked after an error, with ``{}`` for a number:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -124,6 +125,11 @@ class PsycopgDriver(Driver[Connection[Any]]):
 
     def reset(self, conn: Connection[Any]) -> bool:
         if not _is_clean(conn):
+            return False
+        # Set in the `finally` or `except` that a connection is released in.
+        error = sys.exc_info()[1]
+        if error is not None and self._evict_on is None and _is_read_only(error):
+            logger.info("a connection is closed, not reused: its server is read-only: %s", error)
             return False
         if self._reset is None:
             return True

@@ -54,7 +54,8 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
 
     A block that ends because the server is read-only (sqlstate 25006: a failover) drains the pool,
     so that it costs one error: ``evict_on`` decides it otherwise. ``pool.drain()`` does the same
-    where the block handles the error.
+    where the block handles the error. What is released by hand while such an error is handled (in
+    a ``finally``) is closed, and no other.
 
     Parameters:
         conninfo: what ``psycopg.connect`` takes: ``"dbname=shop"``, ``"postgresql://…"``.

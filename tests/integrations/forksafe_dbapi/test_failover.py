@@ -77,6 +77,27 @@ def test_a_failover_costs_one_error(replicated: Any) -> None:
     assert sessions.isdisjoint(fill(pool))
 
 
+def test_what_is_released_in_a_finally_is_closed(replicated: Any) -> None:
+    """Where no block tells the pool, the others are left."""
+    pool, set_read_only = replicated
+
+    def write_by_hand() -> None:
+        conn = pool.acquire()
+        try:
+            run(conn, "INSERT INTO numbers VALUES (1)")
+        finally:
+            pool.release(conn)
+
+    fill(pool)
+    set_read_only(True)
+    for left in range(SIZE - 1, -1, -1):
+        with pytest.raises(Exception, match=r"read-only"):
+            write_by_hand()
+        assert pool.stats().total == left
+    set_read_only(False)
+    write_by_hand()
+
+
 def test_an_evict_on_of_the_user_s_replaces_the_default(database: Database) -> None:
     def fail(pool: AnyPool[Any]) -> None:
         with pool.connection() as conn:

@@ -53,6 +53,25 @@ def write_and_wrap(pool: AnyPool[Connection]) -> None:
             raise Unavailable from error
 
 
+def test_what_is_released_in_a_finally_is_closed(table: str, dsn: str) -> None:
+    """Where no block tells the pool, the others are left."""
+
+    def write_by_hand(pool: AnyPool[Connection]) -> None:
+        conn = pool.acquire()
+        try:
+            run(conn, "INSERT INTO numbers VALUES (1)")
+        finally:
+            pool.release(conn)
+
+    with Pool(dsn, max_size=SIZE) as pool:
+        demote(pool)
+        for left in range(SIZE - 1, -1, -1):
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                write_by_hand(pool)
+            assert pool.stats().total == left
+        write_by_hand(pool)
+
+
 @pytest.mark.parametrize(
     ("write_first", "error"),
     [(write, psycopg.errors.ReadOnlySqlTransaction), (write_and_wrap, Unavailable)],
