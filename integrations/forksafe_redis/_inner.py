@@ -141,7 +141,7 @@ class Connections(Pool[Any]):
         return lent
 
     def connect(self, conn: Any, deadline: Deadline) -> None:
-        """Connect what is in use, after a wait where attempts have failed just now."""
+        """Connect what nobody else has, after a wait where attempts have failed just now."""
         ledger = self._checkpid()
         if ledger.failures:
             super()._back_off(ledger, deadline)
@@ -155,9 +155,10 @@ class Connections(Pool[Any]):
         if _connection.is_disconnected(conn):
             return  # another thread has closed it meanwhile
         ledger.note_success()
-        place = ledger.in_use.get(id(conn))  # another thread may have called reset()
+        holder = ledger.holders.get(id(conn))  # another thread may have called reset()
+        place = None if holder is None else holder()
         owner = self._owner()
-        if owner is not None and place is not None and place.uses == 1:
+        if owner is not None and place is not None and place.uses <= 1:
             owner._note_connect(monotonic() - start)
 
     def acquire_after(self, lock: threading.RLock) -> Any:
@@ -184,9 +185,20 @@ class Connections(Pool[Any]):
                 self._put_back(ledger, place)
 
     def fill(self) -> None:
-        owner = self._owner()
-        if owner is not None:
-            owner.fill()
+        """Connect until `min_size` are connected: first what is idle and is not connected."""
+        ledger = self._checkpid()
+
+        def connect(conn: Any) -> None:
+            connected = sum(map(_connection.is_connected, list(ledger.roster.values())))
+            if connected < self._min_size:
+                self._make_ready(conn)
+
+        self.for_each_idle(connect)
+        super().fill()
+
+    def _make_ready(self, conn: Any) -> None:
+        if not _connection.is_connected(conn):
+            self.connect(conn, Deadline(self._timeout))
 
     def close(self, timeout: float | None = 5.0) -> bool:
         """Close what is available, and wait for what is in use: it is closed when it comes back.

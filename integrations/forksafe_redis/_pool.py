@@ -405,13 +405,11 @@ class ConnectionPool(Internals, redis.ConnectionPool):
 
     def fill(self) -> None:
         """Connect until this process has `min_size` connections."""
-        held: list[Any] = []
+        self._checkpid()
         try:
-            while len(self._pool._checkpid().in_use) < self._pool.min_size:
-                held.append(self.get_connection())
-        finally:
-            for connection in held:
-                self.release(connection)
+            self._pool.fill()
+        except PoolError as error:
+            raise self._translated(error) from error.__cause__
 
     def drain(self) -> None:
         """Replace every connection of this process: those that are idle are closed now, those in

@@ -1,0 +1,47 @@
+"""fill: nothing is lost where it is cut off, and what has lost its connection is connected."""
+
+from __future__ import annotations
+
+import contextlib
+
+from forksafe_redis import ConnectionPool
+from tests.forks.test_signal_handlers import interrupted_at
+
+
+class Struck(BaseException):
+    """As gevent's Timeout is: no Exception."""
+
+
+def strike() -> None:
+    raise Struck
+
+
+def test_fill_loses_nothing_wherever_an_exception_strikes(
+    kind: type[ConnectionPool], redis_url: str
+) -> None:
+    line = 0
+    where = ["the start"]
+    while where:
+        line += 7  # not each line: a run takes up to six connections
+        pool = kind.from_url(redis_url, max_connections=3, min_size=3)
+        with contextlib.suppress(Struck), interrupted_at(line, strike) as where:
+            pool.fill()
+        stats = pool.stats()
+        assert stats.in_use == 0, where
+        assert stats.total == stats.available, where
+        pool.fill()
+        connections = pool._available_connections
+        assert [bool(connection._sock) for connection in connections] == [True] * 3, where
+        pool.disconnect()
+    assert line > 60
+
+
+def test_fill_connects_as_many_as_it_should(pool: ConnectionPool) -> None:
+    pool._pool.resize(min_size=2)
+    held = [pool.get_connection() for _ in range(3)]
+    for connection in held:
+        pool.release(connection)
+    pool.disconnect()
+    pool.fill()
+    assert sum(bool(connection._sock) for connection in held) == 2
+    assert (pool.stats().available, pool.stats().opened) == (3, 3)
