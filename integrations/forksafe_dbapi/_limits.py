@@ -25,13 +25,14 @@ class ConnectLimit:
         self._args: tuple[Any, ...] = connect.args if is_partial else ()  # type: ignore[attr-defined]
         self._bound: dict[str, Any] = connect.keywords if is_partial else {}  # type: ignore[attr-defined]
         modules = {_package(kind) for kind in getattr(function, "__mro__", (function,))}
-        self._is_pymysql = "pymysql" in modules
+        # PyMySQL's connect_timeout is for the TCP connection alone, not for the server's greeting.
+        self._lends_read_timeout = "pymysql" in modules and _takes(connect, "read_timeout")
         self._is_libpq = "psycopg2" in modules
         self._parameters = _parameters(connect)
         #: Whether it is a driver's own function. Its ``timeout`` may be for anything: sqlite3's is
         #: for its locks, pg8000's for all that it ever reads.
         self.is_a_driver_s = any(hasattr(sys.modules.get(name), "apilevel") for name in modules)
-        self._is_known = (
+        self._is_known = _takes(connect, "connect_timeout") and (
             self._is_libpq or "MySQLdb" in modules or "connect_timeout" in self._parameters
         )
 
@@ -44,8 +45,7 @@ class ConnectLimit:
         arguments = {}
         if given is None or given > seconds:
             arguments["connect_timeout"] = seconds
-        # PyMySQL's connect_timeout is for the TCP connection alone, not for the server's greeting.
-        if self._is_pymysql:
+        if self._lends_read_timeout:
             given = self._given("read_timeout")
             if given is None or given > seconds:
                 arguments["read_timeout"] = seconds
@@ -88,6 +88,17 @@ def _package(function: Any) -> str:
     """The name of the package that it comes from: "sqlite3" for what is written in _sqlite3."""
     module = getattr(function, "__module__", None)
     return str(module).partition(".")[0].lstrip("_")
+
+
+def _takes(connect: Callable[..., Any], name: str) -> bool:
+    """A decorated function may take less than what it is shown to."""
+    try:
+        inspect.signature(connect, follow_wrapped=False).bind_partial(**{name: 1})
+    except TypeError:
+        return False
+    except ValueError:  # written in C: it does not tell
+        pass
+    return True
 
 
 def _parameters(connect: Callable[..., Any]) -> dict[str, inspect.Parameter]:

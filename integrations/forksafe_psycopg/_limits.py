@@ -54,7 +54,8 @@ class ConnectLimit:
 def _takes_connect_timeout(connect: Callable[..., Any]) -> bool:
     """A class of one's own may have a ``connect`` that takes nothing of the kind."""
     try:
-        inspect.signature(connect).bind("", connect_timeout=_AT_LEAST)
+        # Decorated, it may take less than what it is shown to.
+        inspect.signature(connect, follow_wrapped=False).bind("", connect_timeout=_AT_LEAST)
     except TypeError:
         return False
     except ValueError:  # written in C: it does not tell

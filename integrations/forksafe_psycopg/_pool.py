@@ -50,7 +50,8 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
     warning, and the connection is closed.
 
     The ``timeout`` of `acquire` bounds the connecting as well, as ``connect_timeout``: in whole
-    seconds, two at least, and for all hosts together. A shorter ``connect_timeout`` stays.
+    seconds, two at least, and for all hosts together; a name that has several addresses may take
+    as long for each. A shorter ``connect_timeout`` stays.
 
     A block that ends because the server is read-only (sqlstate 25006: a failover) drains the pool,
     so that it costs one error: ``evict_on`` decides it otherwise. ``pool.drain()`` does the same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ import pytest
 
 import forksafe_psycopg
 from forksafe_psycopg import Pool
+from forksafe_psycopg._limits import ConnectLimit
 from tests.faults.proxy import FaultyProxy
 from tests.forksafe_pool.threads import Caller
 from tests.support.postgres import Postgres
@@ -22,6 +24,9 @@ ANY = "host=127.0.0.1"
 # In seconds. Far more than any timeout here, and far less than what the users have given.
 LIMIT = 30.0
 LONG = 60
+
+# Shorter than the limit that the address of the tests' server has.
+SHORT = 9.0
 
 
 class Recorded(psycopg.Connection[Any]):
@@ -43,11 +48,16 @@ def what_is_given(timeout: float | None, conninfo: str = ANY, **kwargs: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("timeout", "expected"), [(20, 20), (19.5, 20), (1, 2), (0.01, 2), (500, None), (1e300, None)]
+    ("timeout", "expected"), [(20, 20), (19.5, 20), (3.5, 4), (500, None), (1e300, None)]
 )
 def test_what_is_left_is_the_limit(timeout: float, expected: int | None) -> None:
     given = what_is_given(timeout)
     assert given == expected or given == (expected or 0) - 1  # a second may have passed
+
+
+def test_psycopg_takes_no_less_than_two_seconds() -> None:
+    limit = ConnectLimit(psycopg.connect, ANY, {})
+    assert limit.arguments(0.01) == limit.arguments(2) == {"connect_timeout": 2}
 
 
 @pytest.mark.parametrize("timeout", [None, 0])
@@ -59,10 +69,10 @@ def test_where_there_is_no_limit_none_is_given(timeout: float | None) -> None:
 def test_a_user_s_limit_is_never_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert what_is_given(20, connect_timeout=5) == 5  # the user's own
     assert what_is_given(20, ANY + " connect_timeout=5") is None
-    assert what_is_given(3, ANY + " connect_timeout=60") in (2, 3)
-    assert what_is_given(3, connect_timeout=60) in (2, 3)
-    assert what_is_given(3, connect_timeout=0) in (2, 3)  # 0: no limit
-    assert what_is_given(3, connect_timeout=1) == 1
+    assert what_is_given(5, ANY + " connect_timeout=60") in (4, 5)
+    assert what_is_given(5, connect_timeout=60) in (4, 5)
+    assert what_is_given(5, connect_timeout=0) in (4, 5)  # 0: no limit
+    assert what_is_given(5, connect_timeout=1) == 1
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "5")
     assert what_is_given(20) is None
 
@@ -79,7 +89,18 @@ def test_a_class_of_one_s_own_that_takes_no_limit(dsn: str) -> None:
         def connect(cls, conninfo: str) -> Any:  # type: ignore[override]
             return super().connect(conninfo)
 
-    with Pool(dsn, connection_class=Mine) as pool, pool.connection() as conn:
+    with Pool(dsn, connection_class=Mine) as pool, pool.connection(timeout=SHORT) as conn:
+        assert ask(conn, "SELECT 1") == 1
+
+
+def test_a_decorated_connect_that_takes_less_than_it_shows(dsn: str) -> None:
+    class Mine(psycopg.Connection[Any]):
+        @classmethod
+        @functools.wraps(psycopg.Connection.connect.__func__)  # type: ignore[attr-defined]
+        def connect(cls, conninfo: str) -> Any:  # type: ignore[override]
+            return super().connect(conninfo)
+
+    with Pool(dsn, connection_class=Mine) as pool, pool.connection(timeout=SHORT) as conn:
         assert ask(conn, "SELECT 1") == 1
 
 
@@ -97,7 +118,7 @@ def test_a_server_that_says_nothing(silent_port: int, mode: str, hosts: int) -> 
     conninfo = f"host={host} port={port} user=postgres sslmode={mode} connect_timeout={LONG}"
     pool = Pool(conninfo, max_size=1)
     with pytest.raises(psycopg.OperationalError, match="timeout"):
-        Caller(lambda: pool.acquire(timeout=2)).result(LIMIT)
+        Caller(lambda: pool.acquire(timeout=3)).result(LIMIT)
     assert (pool.stats().total, pool.stats().connect_errors) == (0, 1)
 
 
@@ -109,7 +130,7 @@ def test_one_that_stops_in_mid_handshake(postgres: Postgres) -> None:
         pool = stack.enter_context(Pool(conninfo, max_size=1))
         proxy.hold_replies(after=5)
         with pytest.raises(psycopg.OperationalError, match="timeout"):
-            Caller(lambda: pool.acquire(timeout=2)).result(LIMIT)
+            Caller(lambda: pool.acquire(timeout=3)).result(LIMIT)
         proxy.pass_on()
         with pool.connection(timeout=LIMIT) as conn:
             assert ask(conn, "SELECT 1") == 1
@@ -117,6 +138,6 @@ def test_one_that_stops_in_mid_handshake(postgres: Postgres) -> None:
 
 def test_the_pool_s_own_timeout_is_one_too(silent_port: int) -> None:
     conninfo = f"host=127.0.0.1 port={silent_port} connect_timeout={LONG}"
-    pool = Pool(conninfo, timeout=2)
+    pool = Pool(conninfo, timeout=3)
     with pytest.raises((psycopg.OperationalError, forksafe_psycopg.PoolTimeout)):
         Caller(pool.acquire).result(LIMIT)
