@@ -303,3 +303,67 @@ def test_a_connection_that_is_being_closed_is_severed(fork: Callable[[], int]) -
         proceed.set()
         thread.join(LIMIT)
         assert pool.stats().total == 0
+
+
+TWO_FORKS = r"""
+# logging takes a lock around each fork: before anything of ours.
+import logging, os, signal, socket, sys, threading
+from tests.support.forks import open_sockets
+
+signal.alarm(30)
+LIMIT = 20
+paused, go_on = threading.Event(), threading.Event()
+
+
+def before():
+    # Registered before the pool's, so run after it.
+    if threading.current_thread().name == "first":
+        paused.set()
+        assert go_on.wait(LIMIT)
+
+
+os.register_at_fork(before=before)
+from forksafe_pool import Pool
+
+under_way, proceed = threading.Event(), threading.Event()
+
+
+def connect():
+    sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    under_way.set()
+    assert proceed.wait(LIMIT)
+    return sock
+
+
+statuses = []
+
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(len(open_sockets() & ours))
+    statuses.append(os.waitpid(pid, 0)[1])
+
+
+before_it = open_sockets()
+pool = Pool(connect)
+threads = [threading.Thread(target=pool.acquire), threading.Thread(target=fork, name="first")]
+threads[0].start()
+assert under_way.wait(LIMIT)
+ours = open_sockets() - before_it
+assert len(ours) == 1
+threads[1].start()
+assert paused.wait(LIMIT)
+fork()
+go_on.set()
+threads[1].join()
+proceed.set()
+threads[0].join()
+print(statuses)
+"""
+
+
+def test_two_threads_that_fork_at_the_same_time() -> None:
+    """The one is through with it while the other's hooks run."""
+    with serving() as server:
+        assert run_program(TWO_FORKS, str(server.port)) == "[0, 0]\n"
