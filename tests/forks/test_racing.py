@@ -18,7 +18,8 @@ from redis import Redis
 from forksafe_pool import Pool
 from forksafe_pool._ledger import Ledger
 from forksafe_pool._sever import DeadEnd
-from forksafe_redis import BlockingConnectionPool, _connection
+from forksafe_redis import BlockingConnectionPool, _connection, _metrics
+from forksafe_redis._inner import Connections
 from tests.forks.servers import serving
 from tests.forksafe_pool.threads import Caller, together
 from tests.integrations.forksafe_redis.conftest import hear
@@ -244,4 +245,36 @@ def test_a_subscription_that_has_reconnected_keeps_its_socket(redis_url: str) ->
 
     assert in_child(child, c_fork) == (1, b"heard")
     news.close()
+    pool.disconnect()
+
+
+def test_who_comes_second_knows_what_a_redis_pool_has_to_count_off(redis_url: str) -> None:
+    pool: Any = BlockingConnectionPool.from_url(redis_url, max_connections=2)
+    idle, held = pool.get_connection(), pool.get_connection()
+    pool.release(idle)
+    reached, entered = threading.Event(), threading.Event()
+    sever_inherited = Connections._sever_inherited
+    counted: list[tuple[int, int]] = []
+
+    def sever_late(severing: Connections, ledger: Ledger[Any]) -> set[int]:
+        if severing is pool._pool:  # not other tests'
+            reached.set()
+            assert entered.wait(LIMIT)
+        return sever_inherited(severing, ledger)
+
+    def count(pool: Any, *, idle: int = 0, used: int = 0) -> None:
+        counted.append((idle, used))
+
+    def child() -> list[tuple[int, int]]:
+        setattr(Connections, "_sever_inherited", sever_late)  # noqa: B010 - as above
+        _metrics.count = count
+        first = Caller(pool._pool._checkpid)
+        assert reached.wait(LIMIT)
+        pool.stats()
+        entered.set()
+        first.result(LIMIT)
+        return counted
+
+    assert in_child(child, c_fork) == [(-1, -1)]
+    pool.release(held)
     pool.disconnect()
