@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from importlib.machinery import BuiltinImporter
 from importlib.util import module_from_spec
+from typing import Any
 
 
 def _own_clock() -> Callable[[], float]:
@@ -26,6 +27,9 @@ def _own_clock() -> Callable[[], float]:
 
 
 monotonic = _own_clock()
+
+#: "The pool's own timeout": None already means "for ever".
+POOL_TIMEOUT: Any = object()
 
 
 class Deadline:

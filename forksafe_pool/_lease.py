@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from forksafe_pool._clock import monotonic
+from forksafe_pool._clock import POOL_TIMEOUT, monotonic
 
 if TYPE_CHECKING:
     from forksafe_pool._ledger import Place
@@ -22,6 +22,7 @@ class Lease(Generic[C]):
     #: None while it is not entered.
     _place: Place[C] | None
     _pool: Pool[C]
+    #: Not there where it is the pool's own.
     _timeout: float | None
     #: Which use of the place this is.
     _turn: int
@@ -41,11 +42,11 @@ class Lease(Generic[C]):
                     place.uses += 1
                     ledger.in_use[place.key] = place
                 else:
-                    place = pool._lend(ledger, place, pool._deadline(self._timeout))
+                    place = pool._lend(ledger, place, pool._deadline(self._seconds()))
                 self._place = place
                 self._turn = place.uses
                 return place.conn  # type: ignore[return-value]
-        self._place = place = pool._take(self._timeout)
+        self._place = place = pool._take(self._seconds())
         self._turn = place.uses
         return place.conn  # type: ignore[return-value]
 
@@ -81,6 +82,9 @@ class Lease(Generic[C]):
             pool._give_back(ledger, place)
         else:
             pool._end_by_error(ledger, place, kind, error)
+
+    def _seconds(self) -> float | None:
+        return getattr(self, "_timeout", POOL_TIMEOUT)  # type: ignore[no-any-return]
 
     def _is_entered(self) -> RuntimeError:
         return RuntimeError(

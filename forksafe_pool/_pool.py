@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from forksafe_pool import _options, _registry
-from forksafe_pool._clock import Deadline, monotonic
+from forksafe_pool._clock import POOL_TIMEOUT, Deadline, monotonic
 from forksafe_pool._driver import Driver
 from forksafe_pool._inheritance import Inheritance
 from forksafe_pool._lease import Lease
@@ -22,9 +22,6 @@ from forksafe_pool._waiting import Waiting
 C = TypeVar("C")
 
 _unnamed = itertools.count(1)
-
-# "Use the pool's own timeout": None already means "wait for ever".
-_POOL_TIMEOUT: Any = object()
 
 
 class Pool(Waiting[C], Inheritance[C]):
@@ -120,7 +117,7 @@ class Pool(Waiting[C], Inheritance[C]):
 
     # -- acquire ------------------------------------------------------------------------------
 
-    def acquire(self, timeout: float | None = _POOL_TIMEOUT) -> C:
+    def acquire(self, timeout: float | None = POOL_TIMEOUT) -> C:
         """A connection, yours alone until you `release` or `discard` it.
 
         Parameters:
@@ -134,7 +131,7 @@ class Pool(Waiting[C], Inheritance[C]):
             PoolClosed: the pool is closed, or was closed meanwhile.
             Exception: what ``connect`` or ``configure`` raised.
         """
-        if timeout is not _POOL_TIMEOUT:
+        if timeout is not POOL_TIMEOUT:
             timeout = _options.seconds_or_none("timeout", timeout)
         ledger = self._ledger
         if ledger.alive and not ledger.waiters:  # as _checkpid() asks: a call costs a tenth more
@@ -151,7 +148,7 @@ class Pool(Waiting[C], Inheritance[C]):
         return self._take(timeout).conn  # type: ignore[return-value]
 
     def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self._timeout if timeout is _POOL_TIMEOUT else timeout)
+        return Deadline(self._timeout if timeout is POOL_TIMEOUT else timeout)
 
     def _take(self, timeout: float | None) -> Place[C]:
         """A place in use, which holds a connection: the long way, for whatever is not at hand."""
@@ -296,19 +293,18 @@ class Pool(Waiting[C], Inheritance[C]):
 
     # -- the rest -----------------------------------------------------------------------------
 
-    def connection(self, timeout: float | None = _POOL_TIMEOUT) -> Lease[C]:
+    def connection(self, timeout: float | None = POOL_TIMEOUT) -> Lease[C]:
         """``with pool.connection() as conn:`` acquires, and releases at the end.
 
         A block that ends by an exception may have been cut off in the middle of a reply, which the
         next user would read: its connection is closed, not reused. Where there is a `reset`, that
         decides, unless the exception is no ``Exception`` (``SystemExit``, ``GreenletExit``).
         """
-        if timeout is not _POOL_TIMEOUT:
-            timeout = _options.seconds_or_none("timeout", timeout)
         lease = self._lease_class()
         lease._place = None
         lease._pool = self
-        lease._timeout = timeout
+        if timeout is not POOL_TIMEOUT:
+            lease._timeout = _options.seconds_or_none("timeout", timeout)
         return lease
 
     def fill(self) -> None:
