@@ -39,10 +39,10 @@ class Lease(Generic[C]):
                 pass
             else:
                 if monotonic() < place.fresh_until:
-                    place.uses += 1
-                    ledger.in_use[place.key] = place
-                else:
-                    place = pool._lend(ledger, place, pool._deadline(self._seconds()))
+                    self._turn = place.uses = place.uses + 1
+                    ledger.in_use[place.key] = self._place = place
+                    return place.conn  # type: ignore[return-value]
+                place = pool._lend(ledger, place, pool._deadline(self._seconds()))
                 self._place = place
                 self._turn = place.uses
                 return place.conn  # type: ignore[return-value]
@@ -76,7 +76,7 @@ class Lease(Generic[C]):
             else:
                 place.fresh_until = fresh_until
                 ledger.available.append(place)
-                if ledger.waiters or pool._closed:
+                if ledger.waiters:
                     pool._hand_on(ledger)
         elif kind is None:
             pool._give_back(ledger, place)

@@ -227,7 +227,8 @@ class Ledger(Generic[C]):
         #: By name, what is made on first use: "lock", the "heir" who comes after this ledger in a
         #: child, and what integrations keep. setdefault() elects one where threads race.
         self.notes: dict[str, Any] = {}
-        #: When the longest idle connection may have outlived max_idle.
+        #: When the longest idle connection may have outlived max_idle. At once (-inf) where the
+        #: pool is closed, or larger than it may be: a release has no more than this to look at.
         self.reap_at = float("inf")
         #: Inherited connections, severed: to be closed, if they were idle, and freed outside the
         #: at-fork hook, since a driver's finalizer may do anything.

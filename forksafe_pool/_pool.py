@@ -219,13 +219,13 @@ class Pool(Waiting[C], Inheritance[C]):
             if now >= fresh_until:
                 self._retire(ledger, place)
                 return
-        # No call stands between this look at the place and the append, so no `drain` does.
+        # No call stands between these looks and the append, so no `drain` and no `close` does.
         place.fresh_until = fresh_until
         if now >= ledger.reap_at:
             self._give_back_and_reap(ledger, place, now)
             return
         ledger.available.append(place)
-        if ledger.waiters or self._closed:
+        if ledger.waiters:
             self._hand_on(ledger)
 
     def _give_back_and_reap(self, ledger: Ledger[C], place: Place[C], now: float) -> None:
@@ -361,6 +361,7 @@ class Pool(Waiting[C], Inheritance[C]):
 
     def _close_all(self, ledger: Ledger[C], timeout: float | None) -> bool:
         """Close what is idle, and wait until what is in use has come back and is closed."""
+        ledger.reap_at = float("-inf")  # from now on each release sees it
         self._close_idle(ledger)
         closer = threading.Lock()
         closer.acquire()

@@ -265,9 +265,9 @@ class Upkeep(Generic[C]):
                 self._hand_on(ledger)
                 break
             self._retire(ledger, place)
-        # No call stands between the two: see `resize`.
+        # No call stands between the two, so no `close` and no `resize` does.
         ledger.reap_at = reap_at
-        if ledger.size > ledger.max_size:
+        if self._closed or ledger.size > ledger.max_size:
             ledger.reap_at = float("-inf")
 
     def _close_idle(self, ledger: Ledger[C]) -> None:
