@@ -59,7 +59,10 @@ def watched(making: Making, make: Callable[[], T], keep: Callable[[T], object] |
             keep(made)
         return made
     finally:
-        _forget(making, attempt)
+        try:
+            _forget(making, attempt)
+        finally:  # where an exception of a signal's has struck, it would record for ever
+            _forget(making, attempt)
 
 
 def sever_attempt(making: Making, attempt: Attempt, dead_end: DeadEnd) -> list[Any]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
 from forksafe_pool import Pool, PoolError, _making
-from tests.forksafe_pool.fakes import pretend_fork
+from tests.forks.test_signal_handlers import interrupted_at
+from tests.forksafe_pool.fakes import Connections, pretend_fork
 from tests.forksafe_pool.threads import LIMIT, Caller
 from tests.support.forks import c_fork, in_child, open_descriptors, open_sockets, os_fork
 
@@ -266,3 +269,33 @@ def test_a_thread_of_the_child_keeps_its_sockets(
         return worker.result()
 
     assert in_child(child, fork) == b"alive"
+
+
+def is_a_try(where: str) -> bool:
+    """A debugger stops there, but no signal is delivered: it is no instruction."""
+    name, _, line = where.partition(":")
+    source = Path(_making.__file__).with_name(name).read_text().splitlines()
+    return source[int(line) - 1].strip() == "try:"
+
+
+def test_an_exception_that_strikes_at_the_end_leaves_nothing_that_records(
+    connections: Connections,
+) -> None:
+    """It would keep every socket that the thread opens later."""
+
+    def strike() -> None:
+        raise KeyboardInterrupt
+
+    line = 0
+    where = ["the start"]
+    while where:
+        line += 1
+        pool = Pool(connections)
+        with contextlib.suppress(KeyboardInterrupt), interrupted_at(line, strike) as where:
+            pool.acquire()
+        if where and is_a_try(where[0]):
+            _making._under_way.clear()
+            continue
+        assert not _making._under_way, where
+        assert not pool._ledger.making, where
+    assert line > 30
