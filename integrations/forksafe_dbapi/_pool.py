@@ -44,7 +44,8 @@ class Pool(forksafe_pool.Pool[C]):
 
             or write a function with a parameter ``timeout``, which gets what is left in seconds
             (None: no limit), or with one ``connect_timeout`` that has a default. A shorter limit
-            that is bound already stays. A ``lambda: …`` takes as long as the driver does.
+            that is bound already stays. A ``lambda: …`` takes as long as the driver does, and so do
+            the statements with which mysqlclient begins a session: bind its ``read_timeout``.
         reset: a function, as in `forksafe_pool.Pool`, or a statement, ``"DISCARD ALL"``, which runs
             outside a transaction where the driver has autocommit as an attribute. With it the
             connection gets back the attributes it had (``autocommit``, ``isolation_level``,
