@@ -34,6 +34,14 @@ class Inheritance(Upkeep[C]):
             ledger = self._heir()
         return ledger
 
+    def _checkpid_finally(self) -> Ledger[C]:
+        """For a finalizer: where an exception strikes, no later use of the pool goes on."""
+        try:
+            return self._checkpid()
+        except BaseException:
+            self._checkpid()
+            raise
+
     def _heir(self) -> Ledger[C]:
         """The ledger of this process, made by who comes first.
 

@@ -422,4 +422,4 @@ class Pool(Waiting[C], Inheritance[C]):
     def __del__(self) -> None:
         if hasattr(self, "_ledger"):
             # In a child of a C-level fork this severs, before the drivers' finalizers run.
-            self._close_idle(self._checkpid())
+            self._close_idle(self._checkpid_finally())

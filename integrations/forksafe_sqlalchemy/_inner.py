@@ -148,7 +148,7 @@ class Records(Pool[Record]):
     def __del__(self) -> None:
         # As with SQLAlchemy, the driver closes what is dropped.
         if hasattr(self, "_ledger"):
-            self._free_severed(self._checkpid())
+            self._free_severed(self._checkpid_finally())
 
     # -- as of a queue ------------------------------------------------------------------------
 

@@ -71,7 +71,8 @@ class Strike:
             return
         self._left -= 1
         if self._left == 0:
-            self.where = f"{event} {Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+            code = frame.f_code
+            self.where = f"{code.co_name} {event} {Path(code.co_filename).name}:{frame.f_lineno}"
             raise Struck
 
 
@@ -222,3 +223,43 @@ def test_a_signal_s_exception_at_every_step(
             break
     assert step > 50
     subject.finish()
+
+
+class Finalized(Connection):
+    def __del__(self) -> None:
+        self.close()
+
+
+def test_a_signal_s_exception_while_a_pool_is_dropped(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody uses it later; what it held is freed. After a C-level fork its finalizer severs."""
+    pools = [Pool(lambda: Finalized(server), max_size=3, timeout=LIMIT) for _ in range(2)]
+    for pool in pools:
+        pool.release(pool.acquire())
+    del pool
+    gc.collect()
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    parents = sockets_to(server.port)
+    assert len(parents) == 2
+    step = unguarded = 0
+    while True:
+        step += 1
+        strike = Strike(step)
+
+        def child(strike: Strike = strike) -> tuple[str, int]:
+            with suppress(Struck), strike.armed():
+                pools.clear()
+            return strike.where, len(sockets_to(server.port) & parents)
+
+        where, left = in_child(child, c_fork, LIMIT)
+        if where.startswith(("__del__ ", "_checkpid_finally call")):
+            unguarded += 1  # nothing can guard the first steps of a finalizer
+        else:
+            assert left == 0, (step, where)
+        if not where:
+            break
+    assert step > 50
+    pools.clear()
+    goodbyes = [stream.count(b"goodbye ") for stream in server.received()]
+    assert 1 <= min(goodbyes) <= max(goodbyes) <= 1 + unguarded

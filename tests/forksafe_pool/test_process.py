@@ -7,6 +7,8 @@ import mmap
 import os
 import sys
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -214,4 +216,41 @@ def test_what_another_thread_has_made_while_the_hooks_ran_is_void() -> None:
         return bool(mine)
 
     assert not in_child(child, c_fork)
+    assert mine
+
+
+@pytest.mark.usefixtures("pid_sentinel")
+def test_an_exception_at_any_line_of_the_hook_leaves_no_sentinel_valid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal's, in a child of its parent's pid."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # what a hook raises
+    code = _process.note_fork.__code__
+    mine = sentinel()
+    lines = struck_at = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if frame.f_code is not code:
+            return None
+        lines += event == "line"
+        if event == "line" and lines == struck_at:
+            raise KeyboardInterrupt
+        return trace
+
+    def struck_fork() -> int:
+        sys.settrace(trace)
+        try:
+            return os_fork()
+        finally:
+            sys.settrace(None)
+
+    while True:
+        struck_at += 1
+        is_valid, passed = in_child(lambda: (bool(mine), lines), struck_fork)
+        assert not is_valid, struck_at
+        if passed < struck_at:
+            break
+    assert struck_at > 5
     assert mine
