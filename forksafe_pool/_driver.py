@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from forksafe_pool import _options
+from forksafe_pool._end import End, find_descriptor, is_closed, is_intact
 from forksafe_pool._errors import PoolError
-from forksafe_pool._sever import (
-    DeadEnd,
-    find_descriptor,
-    is_closed,
-    is_readable,
-    note_end,
-    sever,
-)
+from forksafe_pool._sever import DeadEnd, is_readable, sever
 
 C = TypeVar("C")
 E = TypeVar("E", bound=PoolError)
@@ -138,19 +131,30 @@ class Driver(Generic[C]):
             PoolError, f"{name} of {self.pool_name} is async: the pool is for threads"
         )
 
-    def note(self, conn: C) -> None:
-        """What is to be known of a connection that was just made. Raises TypeError."""
-        if self._fileno is find_descriptor:
-            note_end(conn)
-            return
+    def end_of(self, conn: C) -> End:
+        """Where the descriptor of a new connection leads: for `note`, or whoever connects it."""
+        return End()
+
+    def note(self, conn: C, end: End) -> bool:
+        """What is to be known of a connection that was just made. Raises TypeError.
+
+        False where it is not connected yet: it is looked at again when it was used.
+        """
         number: Any = -1
-        with contextlib.suppress(Exception):  # not connected yet
+        try:
             number = self._fileno(conn)
+        except LookupError:
+            return True  # it shows none: there is nothing to be seen later either
+        except Exception:
+            return False
         if type(number) is not int:
             raise TypeError(
                 f"fileno of {self.pool_name} must return a descriptor, a whole number, or -1 where "
                 f"there is none; it returned {number!r}"
             )
+        if number >= 0:
+            end.note(number, conn)
+        return number >= 0
 
     def configure(self, conn: C) -> None:
         result = self._configure(conn) if self._configure is not None else None
@@ -176,6 +180,15 @@ class Driver(Generic[C]):
             return descriptor >= 0 and not is_readable(descriptor)
         except (OSError, ValueError):
             return False
+
+    def is_intact(self, conn: C, end: End) -> bool:
+        """Whether its descriptor leads to it. Where not, it was closed behind the pool's back,
+        and the number may be anybody's."""
+        return is_intact(conn, self._fileno, end)
+
+    def sends_to_reset(self, conn: C) -> bool:
+        """Whether `reset` may say anything to the server."""
+        return self._reset is not None
 
     def is_in_step(self, conn: C) -> bool:
         """Whether every reply has been read, though an exception has ended the block; nothing is
@@ -206,12 +219,14 @@ class Driver(Generic[C]):
         except Exception:
             logger.debug("%s: closing a connection failed", self.pool_name, exc_info=True)
 
-    def sever(self, conn: C, dead_end: DeadEnd) -> bool:
-        """Cut an inherited connection off; False where its descriptor cannot be reached.
+    def sever(self, conn: C, dead_end: DeadEnd, end: End) -> bool:
+        """Cut an inherited connection off, or forget the descriptor where it is not its own; False
+        where the connection must be kept for ever.
 
-        May run inside an at-fork callback: no lock, no log, no I/O, nothing raised.
+        May run inside an at-fork callback: no lock, no log, no I/O, nothing raised but what a
+        signal's handler raises.
         """
-        return sever(conn, self._fileno, dead_end)
+        return sever(conn, self._fileno, dead_end, end)
 
     def close_severed(self, conn: C) -> None:
         """Free an inherited connection that was idle: its goodbye goes to the dead end."""

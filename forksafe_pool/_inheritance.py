@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 from forksafe_pool import _registry
+from forksafe_pool._end import End, find_descriptor
 from forksafe_pool._ledger import Ledger
 from forksafe_pool._making import sever_attempt
-from forksafe_pool._sever import DeadEnd
+from forksafe_pool._sever import DeadEnd, give_up_claim, sever
 from forksafe_pool._upkeep import Upkeep
 
 C = TypeVar("C")
@@ -89,18 +89,27 @@ class Inheritance(Upkeep[C]):
                     made: Any = attempt.made
                     if made is not None:
                         ancestor.roster.setdefault(id(made), made)
-                    ledger.half_made += sever_attempt(ancestor.making, attempt, dead_end)
+                    ledger.half_made += sever_attempt(
+                        ancestor.making, attempt, dead_end, ledger.ends
+                    )
                 idle = {id(place.conn) for place in list(ancestor.available)}
                 for key, conn in list(ancestor.roster.items()):
                     if key not in ancestor.roster:  # a signal handler has used the pool meanwhile
                         continue
                     found.add(key)
-                    if self._cut_off(conn, dead_end):
+                    # Before: what is interrupted is resumed with what is known by then.
+                    end = ledger.ends[key] = ancestor.ends.setdefault(
+                        key, self._driver.end_of(conn)
+                    )
+                    if self._cut_off(conn, dead_end, end):
                         _add(ledger.severed_idle if key in idle else ledger.severed_in_use, conn)
                     ledger.severed += 1
                     # Only now: a further fork in the middle of this finds what is left.
                     ancestor.roster.pop(key, None)
                 # Of a child that forked before it freed them.
+                for left in (ancestor.severed_idle, ancestor.severed_in_use, ancestor.half_made):
+                    for one in list(left):
+                        ledger.ends[id(one)] = ancestor.ends.get(id(one), End())
                 _move(ancestor.severed_idle, ledger.severed_idle)
                 _move(ancestor.severed_in_use, ledger.severed_in_use)
                 _move(ancestor.half_made, ledger.half_made)
@@ -108,15 +117,24 @@ class Inheritance(Upkeep[C]):
         return found
 
     def _free_severed(self, ledger: Ledger[C]) -> None:
-        kinds: tuple[tuple[list[Any], Callable[[Any], object]], ...] = (
-            (ledger.half_made, _close_socket),
-            (ledger.severed_in_use, self._driver.free_severed),
-            (ledger.severed_idle, self._driver.close_severed),
-        )
-        for severed, free in kinds:
-            with contextlib.suppress(IndexError):
-                while True:
-                    free(severed.pop())
+        with contextlib.suppress(IndexError), DeadEnd() as dead_end:
+            while True:
+                sock = ledger.half_made.pop()
+                end = ledger.ends.pop(id(sock), End())
+                if sever(sock, find_descriptor, dead_end, end):
+                    sock.close()
+        with contextlib.suppress(IndexError):
+            while True:
+                conn = ledger.severed_in_use.pop()
+                if self._is_harmless(conn, ledger.ends.pop(id(conn), End())):
+                    self._driver.free_severed(conn)
+        with contextlib.suppress(IndexError):
+            while True:
+                conn = ledger.severed_idle.pop()
+                end = ledger.ends.pop(id(conn), End())
+                if self._is_harmless(conn, end):
+                    self._driver.close_severed(conn)
+                    give_up_claim(end)
 
 
 def _add(severed: list[C], conn: C) -> None:
@@ -131,8 +149,3 @@ def _move(source: list[C], target: list[C]) -> None:
         _add(target, conn)
         with contextlib.suppress(ValueError, IndexError):
             source.pop()
-
-
-def _close_socket(sock: Any) -> None:
-    with contextlib.suppress(Exception):
-        sock.close()

@@ -33,10 +33,14 @@ from collections import deque
 from typing import Any, Generic, TypeVar
 
 from forksafe_pool import _process
+from forksafe_pool._end import End
 from forksafe_pool._errors import PoolError
 from forksafe_pool._making import Making
 
 C = TypeVar("C")
+
+#: No time ago is as long ago.
+UNSEEN = -1.0
 
 
 class Place(Generic[C]):
@@ -50,6 +54,7 @@ class Place(Generic[C]):
         "expires_at",
         "fresh_until",
         "key",
+        "unseen",
         "uses",
     )
 
@@ -58,6 +63,9 @@ class Place(Generic[C]):
     key: int
     #: Seconds of the pool's clock.
     expires_at: float
+    #: What `expires_at` is to be, which is UNSEEN until its connection was seen connected: so each
+    #: release takes the slow path, which looks.
+    unseen: float
     #: Until then it is handed out again without a further look.
     fresh_until: float
     #: How often it was handed out. Only the holder writes it, so it needs no lock.
@@ -71,7 +79,7 @@ class Place(Generic[C]):
         self._ledger = weakref.ref(ledger)
         self.conn = None
         self.key = 0
-        self.expires_at = self.fresh_until = 0.0
+        self.expires_at = self.fresh_until = self.unseen = 0.0
         self.uses = 0
 
     def hold(self, conn: C) -> None:
@@ -89,6 +97,7 @@ class Place(Generic[C]):
         if conn is not None and ledger is not None:
             ledger.roster.pop(id(conn), None)
             ledger.holders.pop(id(conn), None)
+            ledger.ends.pop(id(conn), None)
         return conn
 
     def belongs_to(self, ledger: Ledger[C]) -> bool:
@@ -170,6 +179,7 @@ class Ledger(Generic[C]):
         "closed",
         "closers",
         "connect_errors",
+        "ends",
         "failures",
         "foreign_releases",
         "generation",
@@ -214,6 +224,8 @@ class Ledger(Generic[C]):
         self.generation = 0
         #: Connections that are being made just now, each with the sockets it has opened so far.
         self.making = Making(self.alive)
+        #: Where the descriptor of each leads, and of each that was severed and is not freed yet.
+        self.ends: dict[int, End] = {}
         #: A list: few wait as a rule, and an empty deque takes ten times as much.
         self.waiters: list[Waiter[C]] = []
         #: How many calls of `serve` run. Too many where an exception of a signal has struck one.

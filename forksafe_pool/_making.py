@@ -16,8 +16,9 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar
 
+from forksafe_pool._end import End, find_descriptor
 from forksafe_pool._process import Sentinel
-from forksafe_pool._sever import DeadEnd, find_descriptor, sever
+from forksafe_pool._sever import DeadEnd, sever
 
 T = TypeVar("T")
 
@@ -65,14 +66,19 @@ def watched(making: Making, make: Callable[[], T], keep: Callable[[T], object] |
             _forget(making, attempt)
 
 
-def sever_attempt(making: Making, attempt: Attempt, dead_end: DeadEnd) -> list[Any]:
-    """Sever what it has opened, and forget it. Returns the sockets, for the caller to free."""
+def sever_attempt(
+    making: Making, attempt: Attempt, dead_end: DeadEnd, ends: dict[int, End]
+) -> list[Any]:
+    """Sever what it has opened, and forget it. Returns the sockets, for the caller to free; where
+    each leads by then is in ``ends``."""
     severed = []
     for sock in list(attempt.sockets):
         with contextlib.suppress(Exception):  # a fork struck while the socket was being made
             # A socket for datagrams is nobody's connection, but a resolver's, or a log's.
-            if sock.type != socket.SOCK_DGRAM and sever(sock, find_descriptor, dead_end):
-                severed.append(sock)
+            if sock.type != socket.SOCK_DGRAM:
+                end = ends.setdefault(id(sock), End())
+                if sever(sock, find_descriptor, dead_end, end):
+                    severed.append(sock)
     _forget(making, attempt)
     return severed
 

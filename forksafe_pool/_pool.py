@@ -15,7 +15,7 @@ from forksafe_pool._clock import POOL_TIMEOUT, Deadline, monotonic
 from forksafe_pool._driver import Driver
 from forksafe_pool._inheritance import Inheritance
 from forksafe_pool._lease import Lease
-from forksafe_pool._ledger import Ledger, Place, Waiter
+from forksafe_pool._ledger import UNSEEN, Ledger, Place, Waiter
 from forksafe_pool._stats import PoolStats
 from forksafe_pool._waiting import Waiting
 
@@ -179,7 +179,7 @@ class Pool(Waiting[C], Inheritance[C]):
     def _prepare(self, ledger: Ledger[C], place: Place[C], deadline: Deadline) -> None:
         """Have ``place`` hold a connection that is alive; where that fails, give the place back."""
         try:
-            if place.conn is not None and not self._is_usable(place):
+            if place.conn is not None and not self._is_usable(ledger, place):
                 self._close_held(ledger, place)
             if place.conn is None:
                 self._open(ledger, place, deadline)
@@ -215,10 +215,14 @@ class Pool(Waiting[C], Inheritance[C]):
         now = monotonic()
         fresh_until = now + self._fresh_for
         if fresh_until > place.expires_at:
-            fresh_until = place.expires_at
-            if now >= fresh_until:
+            if place.expires_at == UNSEEN:
+                self._look_at_unseen(ledger, place)
+            expires_at = place.unseen if place.expires_at == UNSEEN else place.expires_at
+            if now >= expires_at:
                 self._retire(ledger, place)
                 return
+            if expires_at < fresh_until:
+                fresh_until = expires_at
         # No call stands between these looks and the append, so no `drain` and no `close` does.
         place.fresh_until = fresh_until
         if now >= ledger.reap_at:
@@ -241,7 +245,10 @@ class Pool(Waiting[C], Inheritance[C]):
     def _is_fit(self, ledger: Ledger[C], place: Place[C]) -> bool:
         """Whether `reset` has prepared it; where not, it is closed."""
         try:
-            if self._driver.reset(place.conn):  # type: ignore[arg-type]
+            if (
+                not self._driver.sends_to_reset(place.conn)  # type: ignore[arg-type]
+                or self._is_intact(ledger, place)
+            ) and self._driver.reset(place.conn):  # type: ignore[arg-type]
                 return True
         except BaseException:
             self._retire(ledger, place)
@@ -422,4 +429,6 @@ class Pool(Waiting[C], Inheritance[C]):
     def __del__(self) -> None:
         if hasattr(self, "_ledger"):
             # In a child of a C-level fork this severs, before the drivers' finalizers run.
-            self._close_idle(self._checkpid_finally())
+            ledger = self._checkpid_finally()
+            self._close_idle(ledger)
+            self._forget_lost(ledger)

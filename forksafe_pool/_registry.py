@@ -92,6 +92,11 @@ if hasattr(os, "register_at_fork"):
         before=_process.expect_fork,
         after_in_child=_after_fork_in_child,
     )
+
+
 # A child of a C-level fork, in which no hook ran, may end without having used its pools: what it
-# frees at its exit must be severed first.
-atexit.register(pools)
+# frees at its exit must be severed first. And nobody's exit closes what is not its pools' own.
+@atexit.register
+def _at_exit() -> None:
+    for pool in pools():
+        pool._forget_lost(pool._ledger)

@@ -3,13 +3,16 @@
 The descriptor is made to lead to a dead socket: the driver that still holds it reads end-of-file
 and writes ``EPIPE``, so its own ``close()`` and finalizer can say no goodbye to the parent's
 server. The kernel drops this process's reference to the parent's socket at once.
+
+A descriptor is touched only where it leads to what the pool knows (`forksafe_pool._end`). A daemon
+closes all descriptors and opens files of its own with the same numbers: a connection that has lost
+its own is forgotten instead.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import inspect
 import os
 import select
 import socket
@@ -18,89 +21,87 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from forksafe_pool._end import End, Identity, Lost, find_socket, identify, locate
+from forksafe_pool._handlers import raised_by_handler
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: there is no fork either
+    fcntl = None  # type: ignore[assignment]
+
 #: Connections whose descriptor cannot be reached. To free one would run the driver's goodbye.
 _kept: list[object] = []
-
-
-def find_descriptor(conn: Any) -> int:
-    """The descriptor of ``conn``: ``conn.fileno()``, ``conn.sock`` and ``conn._sock`` are tried.
-
-    Returns -1 where the connection is closed or not connected yet.
-    Raises LookupError where none of the three is there.
-    """
-    noted, peer = getattr(conn, "_forksafe_end", (-1, None))
-    if noted >= 0 and _peer(noted) == peer:
-        return int(noted)
-    fileno = getattr(conn, "fileno", None)
-    if callable(fileno):
-        number = int(fileno())
-        return -1 if number == noted else number
-    for name in ("sock", "_sock"):
-        if hasattr(conn, name):
-            sock = getattr(conn, name)
-            return -1 if sock is None else int(sock.fileno())
-    raise LookupError(f"no descriptor found on {type(conn).__name__}: give Pool a fileno=callable")
-
-
-def is_closed(conn: Any) -> bool:
-    """Whether it says so itself: a socket, or what has a ``closed`` as most drivers' have, or an
-    ``open`` as PyMySQL's."""
-    if isinstance(conn, socket.socket):
-        return conn.fileno() < 0
-    if getattr(conn, "open", None) is False:
-        return True
-    closed = getattr(conn, "closed", False)
-    return closed is True or (type(closed) is int and closed != 0)
-
-
-def note_end(conn: Any) -> None:
-    """Remember where a C driver's connection leads: later its ``fileno()`` may not tell.
-
-    mysqlclient's raises while another thread is inside the driver, and goes on telling the number
-    of a descriptor that is closed, which may be somebody else's by then (measured with 2.3.1).
-    """
-    if isinstance(conn, socket.socket) or not inspect.isbuiltin(getattr(conn, "fileno", None)):
-        return
-    with contextlib.suppress(Exception):  # not connected yet, or not to be written to
-        number = int(conn.fileno())
-        conn._forksafe_end = (number, _peer(number))
-
-
-def _peer(descriptor: int) -> object:
-    """Whom a socket is connected to; None where it is none, or to nobody."""
-    try:
-        sock = socket.socket(fileno=descriptor)
-    except OSError:
-        return None
-    try:
-        return sock.getpeername()
-    except OSError:
-        return None
-    finally:
-        sock.detach()
-
 
 # To write to a closed stream raises SIGPIPE too. Python ignores it, but not in the child that
 # subprocess calls a preexec_fn in, nor where it is embedded. Linux raises none for packets.
 _KIND = socket.SOCK_SEQPACKET if sys.platform.startswith("linux") else socket.SOCK_STREAM
+
+# How often a signal's handler may interrupt the severing of one connection.
+_ATTEMPTS = 8
 
 
 class DeadEnd:
     """A socket whose other end is closed. Opened on first use: most processes need none."""
 
     def __init__(self) -> None:
+        self._number = -1
         self._socket: socket.socket | None = None
+        self.identity: Identity | None = None
 
-    def replace(self, descriptor: int) -> None:
-        """Make ``descriptor`` lead here instead of to wherever it led. Raises OSError."""
-        if self._socket is None:
+    def replace(self, descriptor: int, end: End | None = None) -> bool:
+        """Make ``descriptor`` lead here instead of to wherever it led. Raises OSError.
+
+        False where no descriptor was left and another thread has taken this very number.
+        """
+        if not self._open():
+            # The number is free for an instant: nothing else is left to open a placeholder with.
+            os.close(descriptor)
+            return self.claim(descriptor, end)
+        if end is not None:
+            end.dead = self.identity  # before: an exception may strike when it is done
+        os.dup2(self._number, descriptor, inheritable=False)
+        return True
+
+    def claim(self, descriptor: int, end: End | None = None) -> bool:
+        """Have a number that is free lead here; False where somebody else has it by now."""
+        if self._number < 0:
             try:
-                self._socket, other = socket.socketpair(type=_KIND)
-            except OSError:  # no descriptor is left
-                _close_and_replace(descriptor)
-                return
-            other.close()
-        os.dup2(self._socket.fileno(), descriptor, inheritable=False)
+                self._hold(_lone_socket())
+            except OSError:
+                return False
+            if self._socket is not None and self._number == descriptor:
+                self._socket.detach()  # from now on the connection's
+                self._socket = None
+        if self._number != descriptor:
+            try:
+                claimed = fcntl.fcntl(self._number, fcntl.F_DUPFD_CLOEXEC, descriptor)
+            except (OSError, AttributeError):  # or not POSIX
+                return False
+            if claimed != descriptor:
+                os.close(claimed)
+                return False
+        if end is not None:
+            end.dead = self.identity
+        return True
+
+    def _open(self) -> bool:
+        """Whether there is a descriptor to copy, after opening it where it can be opened."""
+        if self._number < 0:
+            try:
+                kept, other = socket.socketpair(type=_KIND)
+                other.close()
+            except OSError:
+                try:
+                    kept = _lone_socket()
+                except OSError:  # no descriptor is left
+                    return False
+            self._hold(kept)
+        return True
+
+    def _hold(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self.identity = identify(sock.fileno())
+        self._number = sock.fileno()
 
     def __enter__(self) -> DeadEnd:
         return self
@@ -115,40 +116,100 @@ class DeadEnd:
             self._socket.close()
 
 
-def _close_and_replace(descriptor: int) -> None:
-    """Its number must not become somebody else's file: whoever has the connection may close it."""
-    os.close(descriptor)
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    if null != descriptor:
-        os.dup2(null, descriptor, inheritable=False)
-        os.close(null)
+def _lone_socket() -> socket.socket:
+    """A dead end that takes one descriptor: it reads end-of-file and refuses to write."""
+    sock = socket.socket(getattr(socket, "AF_UNIX", socket.AF_INET), socket.SOCK_DGRAM)
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    return sock
 
 
-def sever(conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd) -> bool:
-    """Sever ``conn``. False where its descriptor cannot be reached."""
+def sever(
+    conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd, end: End | None = None
+) -> bool:
+    """Sever ``conn``, or forget its descriptor where that is somebody else's by now.
+
+    False where it must be kept for ever: a driver in C has lost its descriptor, or shows none.
+    Again is harmless. May run inside an at-fork callback.
+
+    What a signal's handler raises here reaches the caller when ``conn`` is severed.
+    """
+    end = End() if end is None else end
+    struck: Exception | None = None
+    failures = 0
+    for _ in range(_ATTEMPTS):
+        try:
+            with _pinned(conn):
+                severed = _sever(conn, fileno, dead_end, end)
+            break
+        except Exception as error:
+            if raised_by_handler(error):
+                struck = error
+                continue
+            failures += 1
+            if failures == 2:  # once may be an exception that another thread has set
+                severed = False
+                break
+    else:
+        severed = False
+    if struck is not None:
+        raise struck
+    return severed
+
+
+def _sever(conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd, end: End) -> bool:
     try:
-        with _pinned(conn):
-            descriptor = fileno(conn)
-            if descriptor >= 0:
-                dead_end.replace(descriptor)
-    except Exception:
-        return False
-    return True
+        descriptor = locate(conn, fileno, end)
+        if descriptor < 0 or end.is_dead(descriptor) or dead_end.replace(descriptor, end):
+            return True
+    except Lost as lost:
+        descriptor = lost.descriptor
+    sock = end.socket(conn)
+    if sock is not None:
+        # Not closed. The memory of TLS has the number as well.
+        if getattr(sock, "_sslobj", None) is not None:
+            sock._sslobj = None
+        sock.detach()
+        return True
+    if identify(descriptor) is None and dead_end.claim(descriptor, end):
+        end.is_claimed = True
+        return True
+    return False
+
+
+class own_errors_suppressed:  # noqa: N801 - as contextlib.suppress
+    """Suppresses what the block raises, and not what a signal's handler raises in it."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        return isinstance(error, Exception) and not raised_by_handler(error)
+
+
+def give_up_claim(end: End) -> None:
+    """After a close: a driver that had closed its descriptor itself has not closed ours."""
+    if end.is_claimed and end.at is not None and end.is_dead(end.at.number):
+        end.is_claimed = False
+        os.close(end.at.number)
 
 
 def _pinned(conn: Any) -> contextlib.AbstractContextManager[object]:
     """Keep the number from becoming another file's: a Python socket's ``close()`` by another thread
     closes no descriptor before this ends. A driver in C has nothing of the kind."""
-    with contextlib.suppress(Exception):
-        for sock in (conn, getattr(conn, "sock", None), getattr(conn, "_sock", None)):
-            if isinstance(sock, socket.socket):
-                return sock.makefile("rb", 0)
-    return contextlib.nullcontext()
+    sock = find_socket(conn)
+    return sock.makefile("rb", 0) if hasattr(sock, "makefile") else contextlib.nullcontext()
 
 
 def keep_for_ever(conn: object) -> None:
     """Keep ``conn`` from being freed, even by the interpreter's exit."""
-    _kept.append(conn)
+    if not any(kept is conn for kept in list(_kept)):
+        _kept.append(conn)
 
 
 @atexit.register

@@ -10,10 +10,11 @@ from typing import Generic, TypeVar
 from forksafe_pool import _making, _options
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
+from forksafe_pool._end import End
 from forksafe_pool._errors import PoolBackOff, PoolClosed, PoolTimeout
 from forksafe_pool._handlers import raised_by_handler
-from forksafe_pool._ledger import Ledger, Place
-from forksafe_pool._sever import DeadEnd, keep_for_ever
+from forksafe_pool._ledger import UNSEEN, Ledger, Place
+from forksafe_pool._sever import DeadEnd, give_up_claim, keep_for_ever
 
 C = TypeVar("C")
 
@@ -132,13 +133,16 @@ class Upkeep(Generic[C]):
         if ledger.failures:
             self._back_off(ledger, deadline)
         generation = ledger.generation
+        seen = True
 
         def hold(conn: C) -> None:
             error = self._driver.refuse(conn, ledger.roster)
             if error is not None:
                 raise error
             place.hold(conn)
-            self._driver.note(conn)
+            ledger.ends[place.key] = end = self._driver.end_of(conn)
+            nonlocal seen
+            seen = self._driver.note(conn, end)
 
         left = self._left_to_connect(ledger, deadline)
         try:
@@ -158,6 +162,8 @@ class Upkeep(Generic[C]):
         else:
             # Connections that were made together are not to expire together.
             place.expires_at = now + self._max_lifetime * (1 - _LIFETIME_JITTER * _chance())
+        if not seen and not self._driver.note(conn, ledger.ends[place.key]):
+            place.unseen, place.expires_at = place.expires_at, UNSEEN
         if ledger.generation != generation:  # drained meanwhile
             place.expire()
         if self._max_idle is not None and ledger.reap_at == float("inf"):
@@ -207,14 +213,30 @@ class Upkeep(Generic[C]):
         """When it was released; earlier for one that expires soon, and is replaced then."""
         return place.fresh_until - self._fresh_for
 
-    def _is_usable(self, place: Place[C]) -> bool:
+    def _is_usable(self, ledger: Ledger[C], place: Place[C]) -> bool:
         now = monotonic()
         idle = now - self._idle_since(place)
-        if now >= place.expires_at or (self._max_idle is not None and idle > self._max_idle):
+        expires_at = place.unseen if place.expires_at == UNSEEN else place.expires_at
+        if now >= expires_at or (self._max_idle is not None and idle > self._max_idle):
             return False
         if now < place.fresh_until:
             return True
-        return self._driver.is_alive(place.conn) and not place.is_drained  # type: ignore[arg-type]
+        return (
+            self._is_intact(ledger, place)
+            and self._driver.is_alive(place.conn)  # type: ignore[arg-type]
+            and not place.is_drained
+        )
+
+    def _look_at_unseen(self, ledger: Ledger[C], place: Place[C]) -> None:
+        """Note where its descriptor leads, if it is connected by now."""
+        seen = self._driver.note(place.conn, ledger.ends[place.key])  # type: ignore[arg-type]
+        if seen and place.expires_at == UNSEEN:  # else drained meanwhile
+            place.expires_at = place.unseen
+
+    def _is_intact(self, ledger: Ledger[C], place: Place[C]) -> bool:
+        """Whether its descriptor is its own: to read or to write might reach somebody else's."""
+        end = ledger.ends.get(place.key)
+        return end is None or self._driver.is_intact(place.conn, end)  # type: ignore[arg-type]
 
     # -- given back, closed -------------------------------------------------------------------
 
@@ -239,10 +261,13 @@ class Upkeep(Generic[C]):
         try:
             if ledger.alive:
                 ledger.closed += 1
-                self._driver.close(conn)
+                end = ledger.ends.get(id(conn), End())
+                if self._is_harmless(conn, end):
+                    self._driver.close(conn)
+                    give_up_claim(end)
             else:
                 with DeadEnd() as dead_end:
-                    self._cut_off(conn, dead_end)
+                    self._cut_off(conn, dead_end, ledger.ends.get(id(conn)))
         finally:
             place.let_go()  # only now: a fork meanwhile has it to sever
 
@@ -353,8 +378,24 @@ class Upkeep(Generic[C]):
 
     # -- cut off ------------------------------------------------------------------------------
 
-    def _cut_off(self, conn: C, dead_end: DeadEnd) -> bool:
-        severed = self._driver.sever(conn, dead_end)
+    def _cut_off(self, conn: C, dead_end: DeadEnd, end: End | None = None) -> bool:
+        severed = self._driver.sever(conn, dead_end, End() if end is None else end)
         if not severed:
             keep_for_ever(conn)
         return severed
+
+    def _is_harmless(self, conn: C, end: End) -> bool:
+        """Whether it may be closed or freed: it has its own descriptor, or has forgotten it."""
+        if self._driver.is_intact(conn, end):
+            return True
+        with DeadEnd() as dead_end:
+            return self._cut_off(conn, dead_end, end)
+
+    def _forget_lost(self, ledger: Ledger[C]) -> None:
+        """Before the drivers' finalizers run: what has lost its descriptor closes nobody else's."""
+        with DeadEnd() as dead_end:
+            known = list(ledger.roster.values()) + ledger.severed_in_use + ledger.severed_idle
+            for conn in known:
+                end = ledger.ends.get(id(conn))
+                if end is not None and not self._driver.is_intact(conn, end):
+                    self._cut_off(conn, dead_end, end)

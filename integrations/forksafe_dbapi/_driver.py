@@ -88,6 +88,11 @@ class DbapiDriver(Driver[C]):
     def is_alive(self, conn: C) -> bool:
         return super().is_alive(conn) and (self._check is None or _rolls_back(conn))
 
+    def sends_to_reset(self, conn: C) -> bool:
+        # psycopg2 tells whether there is anything to roll back.
+        status = getattr(conn, "get_transaction_status", None)
+        return status is None or self._reset is not None or status() != 0
+
     def is_in_step(self, conn: C) -> bool:
         self._doubtful.add(id(conn))  # left to reset, which follows
         return True

@@ -17,8 +17,9 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from forksafe_pool import PoolError, _options, pools
 from forksafe_pool._driver import Driver
+from forksafe_pool._end import End
 from forksafe_pool._process import Sentinel
-from forksafe_pool._sever import DeadEnd, is_readable, sever
+from forksafe_pool._sever import DeadEnd, is_readable, keep_for_ever, sever
 from forksafe_psycopg._errors import ERROR_CLASSES
 from forksafe_psycopg._session import Statement
 
@@ -41,6 +42,8 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
     anything: asking severs. All that psycopg sends and reads goes through ``wait``, but for these.
     """
     itself = weakref.ref(conn)  # a cycle would keep what was dropped until the collector comes by
+    end: End = End()
+    setattr(conn, _END, end)
 
     def asking(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
@@ -53,7 +56,14 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
             if not alive:
                 pools()
                 with DeadEnd() as dead_end:  # its pool may be gone, or not have it yet
-                    sever(conn, _descriptor, dead_end)
+                    if not sever(conn, _descriptor, dead_end, end):
+                        keep_for_ever(conn)
+                        if name == "close":
+                            return None
+                        raise OperationalError(
+                            "the connection is lost: it came through a fork, and its descriptor "
+                            "was closed since"
+                        )
             return method(conn, *args, **kwargs)
 
         return ask
@@ -62,6 +72,9 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
         method = getattr(conn.__class__, name, None)
         if method is not None:  # cancel_safe is there since psycopg 3.2
             setattr(conn, name, asking(name, method))
+
+
+_END = "_forksafe_end"
 
 
 class PsycopgDriver(Driver[Connection[Any]]):
@@ -109,6 +122,10 @@ class PsycopgDriver(Driver[Connection[Any]]):
             )
         return error
 
+    def end_of(self, conn: Connection[Any]) -> End:
+        end: End | None = getattr(conn, _END, None)
+        return End() if end is None else end
+
     def configure(self, conn: Connection[Any]) -> None:
         super().configure(conn)
         status = conn.info.transaction_status
@@ -152,6 +169,10 @@ class PsycopgDriver(Driver[Connection[Any]]):
             status.name,
         )
         return False
+
+    def sends_to_reset(self, conn: Connection[Any]) -> bool:
+        # Where there is no transaction there is nothing to roll back.
+        return self._reset is not None or (conn.pgconn.transaction_status != TransactionStatus.IDLE)
 
     def free_severed(self, conn: Connection[Any]) -> None:
         # psycopg frees another process's connection, its descriptor included, only where it is

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import weakref
 from collections.abc import Iterable
@@ -14,8 +13,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from forksafe_pool import pools
+from forksafe_pool._end import End, find_descriptor, is_intact
 from forksafe_pool._process import Sentinel, sentinel
-from forksafe_pool._sever import DeadEnd, find_descriptor
+from forksafe_pool._sever import DeadEnd, own_errors_suppressed
 from forksafe_pool._sever import sever as cut_off
 from forksafe_redis._connecting import LimitsConnecting
 
@@ -45,12 +45,18 @@ class CountsReplies(LimitsConnecting):
     _alive: Sentinel | bool = True
     #: Whether its server has said that it is: a replica, since a failover.
     is_read_only = False
+    #: Where its socket leads; made with it.
+    _end: End | None = None
     #: Whether metrics count it as used.
     is_counted = False
 
     def _connect(self) -> Any:
         alive = sentinel()  # a fork may strike in the middle of this
+        end = end_of(self)
+        end.clear()
         sock = super()._connect()
+        with own_errors_suppressed():  # a class of one's own may return anything
+            end.note(sock.fileno(), sock)
         self._alive = alive
         # Found sooner here than in the class.
         self.is_counted = self.is_counted
@@ -63,9 +69,17 @@ class CountsReplies(LimitsConnecting):
             if not sever(self, dead_end):  # for want of descriptors, say
                 raise RedisConnectionError("another process's connection, and not to be cut off")
 
-    def can_read(self, *args: Any, **kwargs: Any) -> Any:
+    def _leave_others(self) -> None:
+        """Forget a socket that was closed behind our back: its number is somebody else's."""
         if not self._alive:
             self._leave_parent()
+        sock: Any = self._sock
+        if sock is not None and not is_intact(sock, find_descriptor, end_of(self)):
+            with DeadEnd() as dead_end:
+                cut_off(sock, find_descriptor, dead_end, end_of(self))
+
+    def can_read(self, *args: Any, **kwargs: Any) -> Any:
+        self._leave_others()
         return super().can_read(*args, **kwargs)
 
     def pack_commands(self, commands: Iterable[Any]) -> _PackedCommands:
@@ -75,8 +89,7 @@ class CountsReplies(LimitsConnecting):
         return packed
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        if not self._alive:
-            self._leave_parent()
+        self._leave_others()  # it shuts down
         super().disconnect(*args, **kwargs)
         self.unread_replies = 0
         self.is_read_only = False
@@ -154,6 +167,15 @@ def bare(conn: Any) -> Any:
     return getattr(conn, "_conn", conn)
 
 
+def end_of(conn: Any) -> End:
+    """Where its socket leads."""
+    conn = bare(conn)
+    end: End | None = getattr(conn, "_end", None)
+    if end is None:
+        end = conn._end = End()
+    return end
+
+
 def is_connected(conn: Any) -> bool:
     return getattr(bare(conn), "_sock", None) is not None
 
@@ -178,7 +200,7 @@ def connect(conn: Any, timeout: float | None) -> None:
                 conn.connect()
     except BaseException:
         if is_connected(conn):
-            with contextlib.suppress(Exception):
+            with own_errors_suppressed():
                 conn.disconnect()
         raise
 
@@ -205,6 +227,9 @@ def forget_socket(conn: Any) -> None:
     conn.unread_replies = 0
     conn._parser.on_disconnect()
     if sock is not None:
+        if not is_intact(sock, find_descriptor, end_of(conn)):
+            with DeadEnd() as dead_end:
+                cut_off(sock, find_descriptor, dead_end, end_of(conn))
         sock.close()
 
 
@@ -218,9 +243,9 @@ def sever(conn: Any, dead_end: DeadEnd) -> bool:
     alive = getattr(bare(conn), "_alive", True)  # True: not told whose it is
     if sock is not None and alive is not True and alive:
         return True
-    severed = sock is None or cut_off(sock, find_descriptor, dead_end)
+    severed = sock is None or cut_off(sock, find_descriptor, dead_end, end_of(conn))
     if severed:
-        with contextlib.suppress(Exception):
+        with own_errors_suppressed():
             make_usable_after_fork(conn, sock)
     return severed
 

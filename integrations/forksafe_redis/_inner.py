@@ -16,6 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from forksafe_pool import Pool, PoolError, _making, _options
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
+from forksafe_pool._end import End
 from forksafe_pool._ledger import Ledger, Place
 from forksafe_pool._sever import DeadEnd
 from forksafe_redis import _connection
@@ -44,10 +45,20 @@ class RedisDriver(Driver[Any]):
     def is_connected(self, conn: Any) -> bool:
         return _connection.is_connected(conn)
 
-    def sever(self, conn: Any, dead_end: DeadEnd) -> bool:
+    def end_of(self, conn: Any) -> End:
+        return _connection.end_of(conn) if _is_redis(conn) else super().end_of(conn)
+
+    def note(self, conn: Any, end: End) -> bool:
+        # It does so itself when it connects.
+        return _is_redis(conn) or super().note(conn, end)
+
+    def is_intact(self, conn: Any, end: End) -> bool:
+        return super().is_intact(_connection.bare(conn), end)
+
+    def sever(self, conn: Any, dead_end: DeadEnd, end: End) -> bool:
         if _is_redis(conn):
             return _connection.sever(conn, dead_end)
-        return super().sever(conn, dead_end)
+        return super().sever(conn, dead_end, end)
 
     def close_severed(self, conn: Any) -> None:
         if _is_redis(conn):

@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord
 
-from forksafe_pool import _process
+from forksafe_pool import PoolError, _process
+from forksafe_pool._end import End
 
 if TYPE_CHECKING:
     from forksafe_sqlalchemy._pool import QueuePool
 
 _fairy_ref: Any = _ConnectionRecord.__dict__["fairy_ref"]
+
+
+def _has_begun(conn: Any) -> bool:
+    """Whether a rollback says anything to the server, as far as the driver tells."""
+    if hasattr(conn, "pgconn"):  # psycopg
+        return bool(conn.pgconn.transaction_status)
+    status = getattr(conn, "get_transaction_status", None)  # psycopg2
+    return status is None or bool(status())
 
 
 class Record(_ConnectionRecord):
@@ -33,6 +42,8 @@ class Record(_ConnectionRecord):
     def __init__(self, pool: QueuePool) -> None:
         self.alive = _process.sentinel()
         self._queue_pool = pool
+        #: Where the descriptor of its connection leads.
+        self.end = End()
         super().__init__(pool, connect=False)
 
     @property
@@ -95,8 +106,12 @@ class Fairy(_ConnectionFairy):
 
     def rollback(self) -> None:
         """The driver's."""
-        if self._is_ours():
-            self.dbapi_connection.rollback()
+        if not self._is_ours():
+            return
+        conn = self.dbapi_connection
+        if _has_begun(conn) and not self._pool._pool.may_send(conn):
+            raise PoolError("the connection's descriptor was closed behind the pool's back")
+        conn.rollback()
 
     def _checkin(self, transaction_was_reset: bool = False) -> None:
         if self._is_ours():

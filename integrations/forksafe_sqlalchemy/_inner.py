@@ -12,8 +12,9 @@ from typing import Any
 from forksafe_pool import Pool
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
+from forksafe_pool._end import End, find_descriptor, is_intact
 from forksafe_pool._ledger import Ledger, Place
-from forksafe_pool._sever import DeadEnd, find_descriptor
+from forksafe_pool._sever import DeadEnd, keep_for_ever, sever
 from forksafe_sqlalchemy import _server
 from forksafe_sqlalchemy._connections import Record
 from forksafe_sqlalchemy._errors import ERROR_CLASSES
@@ -37,9 +38,26 @@ class RecordDriver(Driver[Record]):
     def close(self, record: Record) -> None:
         record.close()
 
-    def sever(self, record: Record, dead_end: DeadEnd) -> bool:
+    def end_of(self, record: Record) -> End:
+        return record.end
+
+    def note(self, record: Record, end: End) -> bool:
+        return True  # done where it is connected, later and maybe again
+
+    def is_alive(self, record: Record) -> bool:
+        return True  # SQLAlchemy asks, where it is told to
+
+    def is_intact(self, record: Record, end: End) -> bool:
+        conn = record.dbapi_connection
+        return conn is None or is_intact(conn, find_descriptor, end)
+
+    def sever(self, record: Record, dead_end: DeadEnd, end: End) -> bool:
         record.starttime = 0  # so old that its loss says nothing about younger ones
-        return super().sever(record, dead_end)
+        conn = record.dbapi_connection
+        if conn is None or sever(conn, find_descriptor, dead_end, end):
+            return True
+        keep_for_ever(conn)  # whatever becomes of its record
+        return False
 
     def close_severed(self, record: Record) -> None:
         conn, record.dbapi_connection = record.dbapi_connection, None
@@ -88,8 +106,6 @@ class Records(Pool[Record]):
             timeout=timeout,
             max_lifetime=None,
             max_idle=None,
-            check_after=float("inf"),
-            fileno=_descriptor,
             name=name,
         )
 
@@ -142,8 +158,25 @@ class Records(Pool[Record]):
         ledger = self._checkpid()
         record = self._driver.connect()
         record.dbapi_connection = detached.dbapi_connection
+        with contextlib.suppress(Exception):
+            record.end.note(find_descriptor(record.dbapi_connection), record.dbapi_connection)
         ledger.roster[id(record)] = record
         weakref.finalize(detached, _forget, ledger, id(record)).atexit = False
+
+    def may_close(self, conn: Any) -> bool:
+        """Whether SQLAlchemy may: not where the descriptor is somebody else's by now."""
+        record = self._record_of(conn)
+        return record is None or self._is_harmless(record, record.end)
+
+    def may_send(self, conn: Any) -> bool:
+        record = self._record_of(conn)
+        return record is None or self._driver.is_intact(record, record.end)
+
+    def _record_of(self, conn: Any) -> Record | None:
+        for record in list(self._checkpid().roster.values()):
+            if record.dbapi_connection is conn:
+                return record
+        return None
 
     def __del__(self) -> None:
         # As with SQLAlchemy, the driver closes what is dropped.
@@ -161,11 +194,6 @@ class Records(Pool[Record]):
 
     def empty(self) -> bool:
         return self.qsize() == 0
-
-
-def _descriptor(record: Record) -> int:
-    conn = record.dbapi_connection
-    return -1 if conn is None else find_descriptor(conn)
 
 
 def _forget(ledger: Ledger[Record], key: int) -> None:

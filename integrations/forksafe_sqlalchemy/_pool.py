@@ -10,7 +10,8 @@ from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from forksafe_pool import PoolTimeout, _making, _options
-from forksafe_pool._sever import note_end
+from forksafe_pool._end import find_descriptor
+from forksafe_pool._sever import own_errors_suppressed
 from forksafe_sqlalchemy import _errors, _first_connect, _server
 from forksafe_sqlalchemy._connections import Fairy, Record
 from forksafe_sqlalchemy._inner import Records
@@ -92,9 +93,11 @@ class QueuePool(sqlalchemy.pool.QueuePool):
 
             def connect() -> None:
                 # From here on a child severs it.
-                record.dbapi_connection = create(record)
+                record.end.clear()
+                conn = record.dbapi_connection = create(record)
+                with own_errors_suppressed():  # not every driver shows its descriptor
+                    record.end.note(find_descriptor(conn), conn)
                 _server.lift_limit(record)
-                note_end(record.dbapi_connection)
 
             def connect_within(timeout: float | None) -> None:
                 record.seconds_to_connect = timeout
@@ -138,6 +141,10 @@ class QueuePool(sqlalchemy.pool.QueuePool):
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self._pool.release(record)  # type: ignore[arg-type]
+
+    def _close_connection(self, connection: Any, **options: Any) -> None:
+        if self._pool.may_close(connection):
+            super()._close_connection(connection, **options)
 
     def dispose(self) -> None:
         """Close the connections that are not in use. The pool stays usable."""

@@ -22,14 +22,14 @@ from tests.forksafe_pool.threads import LIMIT, together, wait_in_line
 
 
 class Severing:
-    """A ``fileno`` that remembers whose descriptor was asked for, but for new connections."""
+    """A ``fileno`` that remembers whose descriptor was asked for to sever it."""
 
     def __init__(self) -> None:
         self.asked: list[FakeConnection] = []
 
     def __call__(self, conn: FakeConnection) -> int:
         caller, its_caller = sys._getframe(1), sys._getframe(2)
-        if "note" not in (caller.f_code.co_name, its_caller.f_code.co_name):
+        if not {"note", "is_intact"} & {caller.f_code.co_name, its_caller.f_code.co_name}:
             self.asked.append(conn)
         return -1
 

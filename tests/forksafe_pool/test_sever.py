@@ -20,7 +20,8 @@ import pytest
 
 import forksafe_pool
 from forksafe_pool import _sever
-from forksafe_pool._sever import DeadEnd, find_descriptor, is_readable, keep_for_ever, sever
+from forksafe_pool._end import find_descriptor
+from forksafe_pool._sever import DeadEnd, is_readable, keep_for_ever, sever
 from tests.support.forks import in_child, open_sockets
 
 Pair = tuple[socket.socket, socket.socket]
@@ -317,3 +318,115 @@ def test_writing_to_the_dead_end_kills_nobody(pair: Pair) -> None:
         return len(ours.recv(1))
 
     assert in_child(child) == 0
+
+
+# -- what strikes in the middle ---------------------------------------------------------------
+
+
+class OutOfTime(Exception):
+    """What a signal's handler raises."""
+
+
+@contextlib.contextmanager
+def handler_that_raises() -> Iterator[None]:
+    def handle(*_: object) -> None:
+        raise OutOfTime
+
+    previous = signal.signal(signal.SIGUSR1, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
+def test_what_a_signal_s_handler_raises_comes_when_it_is_severed(pair: Pair) -> None:
+    ours, peer = pair
+    asked: list[object] = []
+
+    def fileno(conn: socket.socket) -> int:
+        asked.append(conn)
+        if len(asked) == 1:
+            signal.raise_signal(signal.SIGUSR1)
+        return conn.fileno()
+
+    with handler_that_raises(), DeadEnd() as dead_end, pytest.raises(OutOfTime):
+        sever(ours, fileno, dead_end)
+    peer.settimeout(5)
+    assert peer.recv(1) == b""
+    assert ours.recv(1) == b""
+
+
+def test_a_handler_that_raises_again_and_again_is_not_waited_for(pair: Pair) -> None:
+    def fileno(_: object) -> int:
+        signal.raise_signal(signal.SIGUSR1)
+        return -1
+
+    with handler_that_raises(), DeadEnd() as dead_end, pytest.raises(OutOfTime):
+        sever(pair[0], fileno, dead_end)
+
+
+# -- where no descriptor is left --------------------------------------------------------------
+
+
+def fill_up(left: int, highest: int) -> None:
+    """Have this process open whatever it may, but for so many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 4, hard))
+    opened = []
+    with contextlib.suppress(OSError):
+        while True:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    for number in opened[:left]:
+        os.close(number)
+
+
+def with_a_thread_that_takes_what_is_closed(function: Any) -> list[int]:
+    """Call it; returns the numbers that "another thread" got, as soon as they were closed."""
+    taken: list[int] = []
+    close = os.close
+
+    def close_and_lose(number: int) -> None:
+        close(number)
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+
+    _sever.os.close = close_and_lose  # type: ignore[attr-defined]
+    try:
+        function()
+    finally:
+        _sever.os.close = close  # type: ignore[attr-defined]
+    return taken
+
+
+def test_where_one_descriptor_is_left_the_number_is_never_free(pair: Pair) -> None:
+    ours, _ = pair
+    last = socket.dup(ours.fileno())
+
+    def child() -> tuple[list[int], int]:
+        fill_up(1, max(last, ours.fileno()))
+        with DeadEnd() as dead_end:
+            taken = with_a_thread_that_takes_what_is_closed(
+                lambda: sever(ours, find_descriptor, dead_end)
+            )
+        return taken, len(ours.recv(1))
+
+    assert in_child(child) == ([], 0)
+    os.close(last)
+
+
+def test_where_none_is_left_and_another_thread_gets_the_number_it_is_forgotten(pair: Pair) -> None:
+    ours, _ = pair
+    last = socket.dup(ours.fileno())
+    number = ours.fileno()
+
+    def child() -> tuple[bool, bool, str, int]:
+        fill_up(0, max(last, number))
+        severed = []
+        with DeadEnd() as dead_end:
+            taken = with_a_thread_that_takes_what_is_closed(
+                lambda: severed.append(sever(ours, find_descriptor, dead_end))
+            )
+        os.close(last)  # to look with
+        return severed[0], taken == [number], os.readlink(f"/proc/self/fd/{number}"), ours.fileno()
+
+    assert in_child(child) == (True, True, os.devnull, -1)
+    os.close(last)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from forksafe_pool._sever import DeadEnd, find_descriptor, note_end, sever
+from forksafe_pool._end import End, find_descriptor
+from forksafe_pool._sever import DeadEnd, sever
 from tests.servers.drivers import SIZE, Driver
 from tests.support.forks import Child, c_fork, in_child, open_sockets, os_fork
 
@@ -53,9 +54,10 @@ def test_a_number_that_somebody_else_has_by_now_is_left_alone(
     driver: Driver, end: Callable[[Driver, Any], None]
 ) -> None:
     conn = driver.connect()
-    note_end(conn)
     assert driver.ask(conn, "begin") == "begin"
     number = find_descriptor(conn)
+    noted = End()
+    noted.note(number, conn)
     with open(os.devnull) as somebody, DeadEnd() as dead_end:
         end(driver, conn)
         try:
@@ -63,7 +65,7 @@ def test_a_number_that_somebody_else_has_by_now_is_left_alone(
         except OSError:
             os.dup2(somebody.fileno(), number)
             try:
-                sever(conn, find_descriptor, dead_end)
+                sever(conn, find_descriptor, dead_end, noted)
                 assert os.readlink(f"/proc/self/fd/{number}") == os.devnull
             finally:
                 os.close(number)

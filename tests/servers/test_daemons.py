@@ -1,0 +1,153 @@
+"""A daemon closes all descriptors and opens its own: their numbers are not the pool's any more."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+
+import pytest
+
+import forksafe_pool
+from tests.servers.drivers import Driver
+from tests.support.daemons import KINDS, all_but_standard, close_all, others_in_place_of
+from tests.support.forks import c_fork, in_child, open_descriptors, os_fork
+
+LIMIT = 8.0
+
+Fork = Callable[[], int]
+
+
+def daemonized(fork: Fork) -> Fork:
+    """Forks, begins a session and forks again, as python-daemon's DaemonContext does."""
+
+    def fork_twice() -> int:
+        pid = fork()
+        if pid:
+            return pid
+        os.setsid()
+        grandchild = fork()
+        if grandchild:
+            os.waitpid(grandchild, 0)
+            os._exit(0)
+        return 0
+
+    return fork_twice
+
+
+FORKS: dict[str, Fork] = {
+    "os.fork": os_fork,
+    "C fork": c_fork,
+    "daemon": daemonized(os_fork),
+    "C daemon": daemonized(c_fork),
+}
+
+
+@pytest.fixture(params=FORKS)
+def fork(request: pytest.FixtureRequest) -> Fork:
+    return FORKS[request.param]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_files_of_a_daemon_are_its_own(driver: Driver, fork: Fork, kind: str) -> None:
+    pool = driver.make_pool()
+    idle, held = pool.acquire(), pool.acquire()
+    mine = {driver.session(idle), driver.session(held)}
+    pool.release(held)  # what connects late is looked at when it comes back
+    held = pool.acquire()
+    driver.begin(held)
+    pool.release(idle)
+    numbers = all_but_standard()
+
+    def child() -> tuple[list[str], bool]:
+        logging.disable()  # pytest's handler has a descriptor, too
+        files = others_in_place_of(numbers, kind)
+        pool.stats()
+        files.write()
+        pool.release(held)
+        theirs = []
+        for word in ("one", "two"):
+            with pool.connection() as conn:
+                assert driver.ask(conn, word) == word
+                theirs.append(driver.session(conn))
+            files.write()
+        pool.discard(pool.acquire())
+        with pool.connection() as conn:
+            assert driver.ask(conn, "end") == "end"
+        pool.close()
+        return files.damage(), mine.isdisjoint(theirs)
+
+    assert in_child(child, fork, LIMIT) == ([], True)
+    driver.finish(held)
+    pool.release(held)
+    with pool.connection() as one, pool.connection() as other:
+        assert {driver.session(one), driver.session(other)} == mine
+    pool.close()
+
+
+def test_the_session_of_a_second_pool_is_not_the_first_one_s(driver: Driver, fork: Fork) -> None:
+    """The second connects first: it gets the numbers that the first had."""
+    pool, second = driver.make_pool(), driver.make_pool()
+    with pool.connection() as conn:
+        driver.session(conn)
+    numbers = all_but_standard()
+
+    def child() -> tuple[bool, list[str]]:
+        close_all(numbers)
+        conns = [second.acquire() for _ in range(2)]
+        sessions = {driver.session(conn) for conn in conns}
+        with pool.connection() as conn:
+            distinct = driver.session(conn) not in sessions
+        heard = [driver.ask(conn, word) for conn, word in zip(conns, "ab", strict=True)]
+        assert {driver.session(conn) for conn in conns} == sessions
+        for conn in conns:
+            second.release(conn)
+        pool.close()
+        second.close()
+        return distinct, heard
+
+    assert in_child(child, fork, LIMIT) == (True, ["a", "b"])
+    pool.close()
+    second.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", ["used", "closed", "idle"])
+def test_what_was_closed_behind_the_back_of_the_parent(driver: Driver, kind: str, end: str) -> None:
+    """In a child, so that the test loses nothing by it: this process made the pool."""
+
+    def child() -> list[str]:
+        logging.disable()  # pytest's handler has a descriptor, too
+        before = open_descriptors()
+        pool = driver.make_pool()
+        idle, held = pool.acquire(), pool.acquire()
+        assert driver.ask(idle, "begin") == driver.ask(held, "begin") == "begin"
+        mine = {driver.session(idle), driver.session(held)}
+        pool.release(held)  # what connects late is looked at when it comes back
+        pool.release(idle)
+        if end != "idle":
+            held = pool.acquire()
+        files = others_in_place_of(open_descriptors() - before, kind)
+        files.write()
+        if end == "used":
+            _let_grow_old()
+            for word in ("one", "two"):
+                with pool.connection() as conn:
+                    assert driver.ask(conn, word) == word
+                    assert driver.session(conn) not in mine
+        if end != "idle":
+            with contextlib.suppress(Exception):  # SQLAlchemy's events may use it
+                pool.discard(held)
+        files.write()
+        pool.close()
+        return files.damage()
+
+    assert in_child(child, os_fork, LIMIT) == []
+
+
+def _let_grow_old() -> None:
+    """As if the idle had been idle for longer than `check_after`."""
+    for pool in forksafe_pool.pools():
+        for place in list(pool._ledger.available):
+            place.fresh_until = 0.0
