@@ -90,6 +90,11 @@ def test_a_socket_of_the_file_system(tmp_path: Any) -> None:
         assert_fails_in_time(pool, "Timeout reading|suppressed")
 
 
+def test_a_server_that_says_nothing_to_tls(silent: tuple[str, int]) -> None:
+    pool = blocking(silent, connection_class=redis.SSLConnection)
+    assert_fails_in_time(pool, "timed out|Timeout|suppressed")
+
+
 @pytest.mark.parametrize("retry", [Retry(NoBackoff(), 1000), Retry(NoBackoff(), -1)])
 def test_a_silent_server_that_is_tried_again(silent: tuple[str, int], retry: Retry) -> None:
     pool = blocking(silent, retry=retry, retry_on_timeout=True)

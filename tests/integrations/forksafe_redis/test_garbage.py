@@ -16,9 +16,19 @@ PLAIN: list[Any] = [redis.ConnectionPool, redis.BlockingConnectionPool]
 
 @pytest.mark.parametrize("kind", [*PLAIN, ConnectionPool, BlockingConnectionPool])
 @pytest.mark.parametrize("is_used", [False, True])
-def test_connection_classes_made_in_a_function(kind: Any, redis_url: str, is_used: bool) -> None:
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_connection_classes_made_in_a_function(
+    kind: Any, redis_url: str, is_used: bool, is_cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As kombu makes one for each channel, which refers to the channel and its pool."""
     alive: list[weakref.ref[Any]] = []
+    options: dict[str, Any] = {}
+    if is_cached:
+        cache = pytest.importorskip("redis.cache", reason="since redis-py 5.1")
+        options = {"protocol": 3, "cache_config": cache.CacheConfig()}
+        proxy: Any = redis.connection.CacheProxyConnection
+        monkeypatch.setattr(proxy, "DEFAULT_SERVER_NAME", "valkey")
+        monkeypatch.setattr(proxy, "MIN_ALLOWED_VERSION", "7.0.0")
 
     def use_one() -> None:
         owner: dict[str, Any] = {}
@@ -28,7 +38,7 @@ def test_connection_classes_made_in_a_function(kind: Any, redis_url: str, is_use
                 super().disconnect(*args)
                 owner["lost"] = self
 
-        owner["pool"] = pool = kind.from_url(redis_url, connection_class=Connection)
+        owner["pool"] = pool = kind.from_url(redis_url, connection_class=Connection, **options)
         if is_used:
             redis.Redis(connection_pool=pool).ping()
             pool.disconnect()
