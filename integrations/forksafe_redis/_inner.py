@@ -141,15 +141,15 @@ class Connections(Pool[Any]):
     def _back_off(self, ledger: Ledger[Any], deadline: Deadline) -> None:
         """Before an object is made. `connect` waits, which is what meets the server."""
 
-    def _lend(self, ledger: Ledger[Any], place: Place[Any], deadline: Deadline) -> Place[Any]:
-        lent = super()._lend(ledger, place, deadline)
-        if _connection.is_disconnected(lent.conn):
+    def _prepare(self, ledger: Ledger[Any], place: Place[Any], deadline: Deadline) -> None:
+        # Before it counts as in use: nothing is lost where a signal's exception strikes.
+        super()._prepare(ledger, place, deadline)
+        if _connection.is_disconnected(place.conn):
             try:
-                self.connect(lent.conn, deadline)
+                self.connect(place.conn, deadline)
             except BaseException:
-                self.release(lent.conn)
+                self._put_back(ledger, place)
                 raise
-        return lent
 
     def connect(self, conn: Any, deadline: Deadline) -> None:
         """Connect what nobody else has, after a wait where attempts have failed just now."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from forksafe_pool import _making
 from forksafe_redis import ConnectionPool
@@ -51,3 +54,42 @@ def test_fill_connects_as_many_as_it_should(pool: ConnectionPool) -> None:
     pool.fill()
     assert sum(bool(connection._sock) for connection in held) == 2
     assert (pool.stats().available, pool.stats().opened) == (3, 3)
+
+
+class Refusable(redis.Connection):
+    refused = False
+
+    def _connect(self) -> Any:
+        if self.refused:
+            raise ConnectionRefusedError("refused")
+        return super()._connect()
+
+
+def connected(pool: ConnectionPool) -> list[bool]:
+    return [connection._sock is not None for connection in pool._available_connections]
+
+
+def test_connections_in_use_count(kind: type[ConnectionPool], redis_url: str) -> None:
+    pool = kind.from_url(redis_url, min_size=2, max_connections=3)
+    held = pool.get_connection()
+    pool.fill()
+    assert (pool.stats().in_use, connected(pool)) == (1, [True])
+    pool.release(held)
+    pool.disconnect()
+
+
+def test_what_was_connected_stays_where_the_server_refuses(
+    kind: type[ConnectionPool], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = kind.from_url(redis_url, min_size=3, connection_class=Refusable)
+    pool.release(pool.get_connection())
+    monkeypatch.setattr(Refusable, "refused", True)
+    with pytest.raises(RedisConnectionError, match="refused"):
+        pool.fill()
+    stats = pool.stats()
+    assert (stats.in_use, stats.total) == (0, stats.available)
+    assert connected(pool).count(True) == 1
+    monkeypatch.setattr(Refusable, "refused", False)
+    pool.fill()
+    assert connected(pool).count(True) == 3
+    pool.disconnect()
