@@ -18,6 +18,10 @@ _OPTION_PREVENTS_STATEMENT = 1290
 _READ_ONLY = (1792, 1836)
 
 
+# PEP 249's errors of who connects.
+_MISTAKES = ("ProgrammingError", "NotSupportedError", "DataError")
+
+
 def listen(dialect: object) -> None:
     """Have an engine's dialect tell of attempts to connect and of errors. Again is a no-op."""
     if isinstance(dialect, Dialect):  # a pool that is used without an engine has none
@@ -36,8 +40,9 @@ def is_failure(error: Exception, dialect: object) -> bool:
     module = getattr(dialect, "dbapi", None)
     if module is None:
         return not isinstance(error, exc.SQLAlchemyError)
-    mistakes = (module.ProgrammingError, module.NotSupportedError, module.DataError)
-    return isinstance(error, (module.Error, OSError)) and not isinstance(error, mistakes)
+    # By name: not every module has all of them.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, (module.Error, OSError)) and names.isdisjoint(_MISTAKES)
 
 
 def limit(dialect: Any, record: Any, cargs: list[Any], cparams: dict[str, Any]) -> None:
@@ -45,12 +50,14 @@ def limit(dialect: Any, record: Any, cargs: list[Any], cparams: dict[str, Any]) 
     seconds = record.seconds_to_connect if isinstance(record, Record) else None
     if seconds is None:
         return
-    if dialect.driver in ("psycopg", "psycopg2"):
+    # By its module: create_engine(module=…) may have brought another one.
+    driver = getattr(getattr(dialect, "dbapi", None), "__name__", None)
+    if driver in ("psycopg", "psycopg2"):
         usual = cparams.get("connect_timeout", os.environ.get("PGCONNECT_TIMEOUT"))
         _limit_connect_timeout(cparams, usual, seconds)
-    elif dialect.driver == "mysqldb":
+    elif driver == "MySQLdb":
         _limit_connect_timeout(cparams, cparams.get("connect_timeout"), seconds)
-    elif dialect.driver == "pymysql":
+    elif driver == "pymysql":
         # Its connect_timeout, 10 by default, ends before the server has to say anything.
         cparams["connect_timeout"] = min(seconds, cparams.get("connect_timeout", 10))
         usual = cparams.get("read_timeout")
