@@ -233,12 +233,19 @@ class _Leases(dict[tuple[threading.Thread, str], tuple[Lease[Any], Any]]):
             for key in list(self):
                 leased = self.get(key)
                 # Of an inherited lease's thread nothing can be said, but it need not be given back.
-                if leased is not None and leased[0]._holds() and not key[0].is_alive():
+                if leased is not None and leased[0]._holds() and _has_ended(key[0]):
                     stack.callback(self._end_one, key, None, None, None)
 
     def __del__(self) -> None:
         if self:  # leased when the context had ended already, or left by a signal's exception
             self.end(GeneratorExit())
+
+
+def _has_ended(thread: threading.Thread) -> bool:
+    try:
+        return not thread.is_alive()
+    except (AssertionError, RuntimeError):  # a greenlet's, or any that Python did not start
+        return True
 
 
 def _give_back(error: BaseException | None) -> None:

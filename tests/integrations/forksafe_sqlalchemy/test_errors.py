@@ -105,6 +105,7 @@ def test_who_waits_while_the_engine_is_disposed_gets_what_comes_back(
     result: Any = waiting.result()
     if result is not None:
         result.close()
+    disposed.dispose()
 
 
 def test_who_connects_again_while_the_pools_are_closed(
