@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Attempt:
     """One call of ``connect``: the sockets it has opened so far, and what it has returned."""
 
-    __slots__ = ("alive", "made", "sockets", "thread")
+    __slots__ = ("alive", "ends", "made", "sockets", "thread")
 
     def __init__(self, alive: Sentinel) -> None:
         #: A thread of a child may go on with it: what it opens there is its own.
@@ -34,6 +34,8 @@ class Attempt:
         # By its module: gevent patches it there, and tells greenlets apart.
         self.thread = threading.get_ident()
         self.sockets: list[Any] = []
+        #: Where each of them leads, by id().
+        self.ends: dict[int, End] = {}
         self.made: object = None
 
 
@@ -76,7 +78,7 @@ def sever_attempt(
         with contextlib.suppress(Exception):  # a fork struck while the socket was being made
             # A socket for datagrams is nobody's connection, but a resolver's, or a log's.
             if sock.type != socket.SOCK_DGRAM:
-                end = ends.setdefault(id(sock), End())
+                end = ends.setdefault(id(sock), attempt.ends.get(id(sock), End()))
                 if sever(sock, find_descriptor, dead_end, end):
                     severed.append(sock)
     _forget(making, attempt)
@@ -108,20 +110,31 @@ def _have_record(cls: Any) -> None:
 
     @functools.wraps(initialize)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        if _under_way:
-            _record(self)
+        attempts = _record(self) if _under_way else ()
         initialize(self, *args, **kwargs)
+        for attempt in attempts:
+            _note_end(attempt, self)
 
     __init__._forksafe_records = True  # type: ignore[attr-defined]
     with contextlib.suppress(TypeError, AttributeError):  # cannot be changed
         owner.__init__ = __init__
 
 
-def _record(sock: object) -> None:
+def _record(sock: object) -> list[Attempt]:
     """Before it has a descriptor: no moment is left at which a fork would find an open socket that
     is not recorded. (Strongly: a child frees what dead threads held.)"""
     thread = threading.get_ident()
+    attempts = []
     for attempt in list(_under_way.values()):
         # Once, where a class and its base both record.
         if attempt.thread == thread and attempt.alive and sock not in attempt.sockets[-1:]:
             attempt.sockets.append(sock)
+            attempts.append(attempt)
+    return attempts
+
+
+def _note_end(attempt: Attempt, sock: Any) -> None:
+    end = End()
+    with contextlib.suppress(AttributeError):  # a stand-in that has no number
+        end.note(sock.fileno(), sock)
+        attempt.ends[id(sock)] = end

@@ -299,3 +299,22 @@ def test_an_exception_that_strikes_at_the_end_leaves_nothing_that_records(
         assert not _making._under_way, where
         assert not pool._ledger.making, where
     assert line > 30
+
+
+def test_a_number_that_a_child_gave_to_a_socket_of_its_own_is_left_alone(
+    connecting: Connecting,
+) -> None:
+    """A daemon that has closed all descriptors does."""
+    number = connecting.sockets[0].fileno()
+
+    def child() -> bool:
+        os.close(number)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            own = socket.create_connection(listener.getsockname())
+            os.dup2(own.fileno(), number)
+            inode = os.fstat(number).st_ino
+            connecting.pool.stats()
+            connecting.pool.acquire()
+            return os.fstat(number).st_ino == inode
+
+    assert in_child(child, c_fork)
