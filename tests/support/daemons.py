@@ -144,11 +144,47 @@ def close_all(numbers: Iterable[int]) -> None:
 
 def others_in_place_of(numbers: set[int], kind: str) -> Files:
     """Close these, and give every one of their numbers to a file of one's own."""
-    files = KINDS[kind]()
     close_all(numbers)
+    files = KINDS[kind]()
     while numbers - open_descriptors():
         files.open()
     return files  # type: ignore[no-any-return]
+
+
+class Mixed(Files):
+    """Some of each kind."""
+
+    def __init__(self) -> None:
+        self._kinds = [make() for make in KINDS.values()]
+        self._turn = 0
+
+    def open(self) -> int:
+        self._turn += 1
+        return self._kinds[self._turn % len(self._kinds)].open()  # type: ignore[no-any-return]
+
+    def write(self) -> None:
+        for kind in self._kinds:
+            kind.write()
+
+    def damage(self) -> list[str]:
+        return [damage for kind in self._kinds for damage in kind.damage()]
+
+
+def mixed_in_place_of(numbers: set[int]) -> Mixed:
+    close_all(numbers)
+    files = Mixed()
+    while numbers - open_descriptors():
+        files.open()
+    return files
+
+
+def but_of_loops(numbers: set[int]) -> set[int]:
+    """Without what an event loop is made of: gevent's goes on in a child."""
+    return {
+        number
+        for number in numbers
+        if not os.readlink(f"/proc/self/fd/{number}").startswith("anon_inode:")
+    }
 
 
 def all_but_standard() -> set[int]:

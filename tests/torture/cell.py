@@ -9,6 +9,7 @@ forks; the child does the misdeed while the parent goes on. Found out is, by a l
     S    the parent lost a session, or what was begun on it
     D    the child still has a descriptor of its parent's socket
     E    the child met an error
+    F    a file of the child's own was closed, cut off, read or written
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tests.support.daemons import all_but_standard, but_of_loops, mixed_in_place_of
 from tests.support.forks import open_sockets
 from tests.support.locks import held_elsewhere
 from tests.torture.subject import SIZE, Driver, Held, Pool
@@ -52,6 +54,8 @@ class Cell:
         self.known = {self.driver.session(idle)}
         self.pool.release(idle)
         self.inherited = open_sockets() - before
+        #: What a daemon closes: all but what the way to fork needs, which is not there yet.
+        self.numbers = but_of_loops(all_but_standard())
         self.found: set[str] = set()
 
     def chat(self, who: str) -> None:
@@ -115,6 +119,16 @@ def uses_held(cell: Cell) -> None:
         if cell.held.use():
             cell.found.add("X")
     cell.use()
+
+
+def daemonizes(cell: Cell) -> None:
+    """As python-daemon's DaemonContext does: then come its log, its pid file, its pipes."""
+    files = mixed_in_place_of(cell.numbers)
+    files.write()
+    cell.use()
+    files.write()
+    if files.damage():
+        cell.found.add("F")
 
 
 def closes(cell: Cell) -> None:
@@ -227,6 +241,7 @@ MISDEEDS: dict[str, tuple[Callable[[Cell], None], Around, int]] = {
     "releases an inherited connection": (releases, at_ease, 1),
     "uses a connection in use": (uses_held, at_ease, 1),
     "closes the pool": (closes, at_ease, 1),
+    "closes all descriptors, opens its own": (daemonizes, at_ease, 1),
     "sys.exit()": (exits, at_ease, 1),
     "os._exit()": (vanishes, at_ease, 1),
     "dies of a signal": (dies, at_ease, 1),
