@@ -238,3 +238,26 @@ def test_of_those_who_do_not_wait_one_tries(connections: Connections, clock: Clo
             pool.acquire()
         errors.append(raised.type)
     assert errors == [OSError, *[PoolBackOff] * 4]
+
+
+def test_a_clock_that_jumps_back_puts_nobody_off_for_longer(
+    connections: Connections, slept: list[float], clock: Clock
+) -> None:
+    pool = Pool(connections)
+    fail(pool, connections, 8)
+    slept.clear()
+    clock.advance(-1e9)
+    connections.errors.append(OSError("refused"))
+    with pytest.raises(OSError, match="refused"):
+        pool.acquire(timeout=0)
+    clock.advance(-1e9)
+    pool.acquire()
+    assert slept == [0.5]
+
+
+def test_a_clock_that_jumps_back_prolongs_no_timeout(
+    connections: Connections, clock: Clock
+) -> None:
+    deadline = Pool(connections)._deadline(2.0)
+    clock.advance(-1e9)
+    assert deadline.left() == 2.0
