@@ -70,14 +70,13 @@ class Lease(Generic[C]):
             pool._evict(ledger, error)
         elif kind is None and not pool._resets:  # as in Pool._give_back, for a call less
             now = monotonic()
-            fresh_until = now + pool._fresh_for
-            if fresh_until > place.expires_at or now >= ledger.reap_at:
+            place.fresh_until = fresh_until = now + pool._fresh_for
+            if fresh_until > place.expires_at:
                 pool._give_back(ledger, place)
             else:
-                place.fresh_until = fresh_until
                 ledger.available.append(place)
-                if ledger.waiters:
-                    pool._hand_on(ledger)
+                if ledger.waiters or now >= ledger.reap_at:
+                    pool._look_after(ledger, now)
         elif kind is None:
             pool._give_back(ledger, place)
         else:

@@ -7,13 +7,14 @@ strikes between any two steps (a signal's, say) drops the object, and with it gi
 Three rules make do without a lock, so that a signal's handler or a finalizer, which runs inside of
 anything, finds nothing held:
 
-- A deque's, a list's and a dict's single operations are atomic. So are steps between which no call
-  and no backward jump stands: there alone CPython (3.10 and later) lets another thread or a handler
-  in.
+- A deque's, a list's and a dict's single operations are atomic. So are steps of one line between
+  which no call and no jump stands: there alone CPython (3.10 and later) lets another thread or a
+  handler in; 3.10 at forward jumps, too, and where lines are traced, by a debugger, at each line.
 - Publish, then look. What adds a connection, frees a place or raises `max_size` looks at `waiters`
   afterwards; a waiter enters `waiters` and then looks at what there is. Whichever comes second sees
   the other. The same for a close: it is published, then the queue is told; a waiter queues, then
-  looks whether the pool is closed.
+  looks whether the pool is closed. And for `close`, `drain` and `resize`: they set `reap_at`, then
+  look at what is available; a release adds to that, then looks at `reap_at`.
 - A waiter's outcome is elected by `dict.setdefault`: of those that race to hand it a place, to tell
   it of a close, and of itself where it gives up, one wins. A place that was not wanted goes back,
   and whoever puts it back looks again.
@@ -233,8 +234,8 @@ class Ledger(Generic[C]):
         #: Held locks, one for each call of close() that waits for the last place to be free.
         self.closers: list[threading.Lock] = []
         #: Places taken. CPython runs no other thread between the load and the store of `+=` on
-        #: a slot (3.10 and later: only calls and backward jumps let another one in), so this and
-        #: the counters below are exact without a lock.
+        #: a slot (3.10 and later: only calls and jumps let another one in), so this and the
+        #: counters below are exact without a lock.
         self.size = 0
         #: By name, what is made on first use: "lock", the "heir" who comes after this ledger in a
         #: child, and what integrations keep. setdefault() elects one where threads race.
@@ -321,11 +322,10 @@ class Ledger(Generic[C]):
         if self.size >= limit:
             return None
         place = Place(self)
-        # No call stands between the look and the count, so no other thread and no signal does.
-        if self.size < limit and self.size < self.max_size:
-            place._taken, self.size = True, self.size + 1
-            return place
-        return None
+        # Nothing stands between the look and the count, no jump and, for who traces lines, no line:
+        # so no other thread and no signal does.
+        if self.size < limit and self.size < self.max_size: place._taken, self.size = True, self.size + 1  # noqa: E501, E701 # fmt: skip
+        return place if place._taken else None
 
     def put_back(self, place: Place[C]) -> None:
         """What was taken and cannot be used is there for others."""

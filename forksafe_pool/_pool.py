@@ -213,34 +213,22 @@ class Pool(Waiting[C], Inheritance[C]):
         if self._resets and not self._is_fit(ledger, place):
             return
         now = monotonic()
-        fresh_until = now + self._fresh_for
+        # Written before the look: a `drain` in another thread has the last word.
+        place.fresh_until = fresh_until = now + self._fresh_for
         if fresh_until > place.expires_at:
             if place.expires_at == UNSEEN:
                 self._look_at_unseen(ledger, place)
             expires_at = place.unseen if place.expires_at == UNSEEN else place.expires_at
-            if now >= expires_at:
+            if expires_at < fresh_until:
+                place.fresh_until = expires_at
+            if now >= expires_at or place.is_drained:
                 self._retire(ledger, place)
                 return
-            if expires_at < fresh_until:
-                fresh_until = expires_at
-        # No call stands between these looks and the append, so no `drain` and no `close` does.
-        place.fresh_until = fresh_until
-        if now >= ledger.reap_at:
-            self._give_back_and_reap(ledger, place, now)
-            return
         ledger.available.append(place)
-        if ledger.waiters:
-            self._hand_on(ledger)
-
-    def _give_back_and_reap(self, ledger: Ledger[C], place: Place[C], now: float) -> None:
-        if ledger.size > ledger.max_size:
-            self._retire(ledger, place)
-        else:
-            ledger.available.append(place)
-        if ledger.waiters or self._closed:
-            self._hand_on(ledger)
-        else:
-            self._reap(ledger, now)
+        # Looked at after the append: `close`, `drain` and `resize` first make the reaping due, and
+        # then look at what is available.
+        if ledger.waiters or now >= ledger.reap_at:
+            self._look_after(ledger, now)
 
     def _is_fit(self, ledger: Ledger[C], place: Place[C]) -> bool:
         """Whether `reset` has prepared it; where not, it is closed."""

@@ -240,6 +240,17 @@ class Upkeep(Generic[C]):
 
     # -- given back, closed -------------------------------------------------------------------
 
+    def _look_after(self, ledger: Ledger[C], now: float) -> None:
+        """Something has just become available, and somebody waits for it or upkeep is due."""
+        is_due = now >= ledger.reap_at
+        if is_due:
+            self._close_surplus(ledger)
+            self._close_drained(ledger)
+        if ledger.waiters or self._closed:
+            self._hand_on(ledger)
+        elif is_due:
+            self._reap(ledger, now)
+
     def _hand_on(self, ledger: Ledger[C]) -> None:
         """What has just become available is somebody's who waits, or goes with a closed pool."""
         if ledger.waiters:
@@ -290,8 +301,8 @@ class Upkeep(Generic[C]):
                 self._hand_on(ledger)
                 break
             self._retire(ledger, place)
-        # No call stands between the two, so no `close` and no `resize` does.
         ledger.reap_at = reap_at
+        # Looked at after that, as they make the reaping due after they have been published.
         if self._closed or ledger.size > ledger.max_size:
             ledger.reap_at = float("-inf")
 
@@ -318,8 +329,8 @@ class Upkeep(Generic[C]):
             self._retire(ledger, place)
         else:
             ledger.put_back(place)
-        if self._closed:
-            self._close_idle(ledger)
+        if self._closed or ledger.reap_at == float("-inf"):  # as after a release
+            self._look_after(ledger, ledger.reap_at)
 
     # -- all of them --------------------------------------------------------------------------
 
@@ -340,8 +351,9 @@ class Upkeep(Generic[C]):
         _options.not_larger("min_size", new_min, "max_size", new_max)
         self._max_size, self._min_size = new_max, new_min
         ledger = self._checkpid()
-        ledger.max_size = new_max
-        if ledger.size > new_max:
+        # Not `new_max`: where threads resize at the same time the last one counts in both.
+        ledger.max_size = self._max_size
+        if ledger.size > ledger.max_size:
             ledger.reap_at = float("-inf")  # the next release looks after it
         ledger.serve()
         self._close_surplus(ledger)
@@ -366,6 +378,7 @@ class Upkeep(Generic[C]):
             place = holder()
             if place is not None:
                 place.expire()
+        ledger.reap_at = float("-inf")  # what comes back just now is looked after
         self._close_drained(ledger)
 
     def _evict(self, ledger: Ledger[C], error: BaseException | None) -> None:
