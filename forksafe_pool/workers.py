@@ -150,7 +150,8 @@ def close_pools(
     """Close every pool of this process: for the end of a worker.
 
     What is idle is closed first; what is in use is waited for. It is ``pool.close()``: whoever
-    acquires afterwards, in an ``atexit`` handler for example, gets `PoolClosed`.
+    acquires afterwards, in an ``atexit`` handler for example, gets `PoolClosed`. redis-py's and
+    SQLAlchemy's pools cannot be closed for good: they connect anew when they are used again.
 
     Parameters:
         timeout: seconds to wait for connections in use, for all pools together.

@@ -30,9 +30,9 @@ class Pool(forksafe_pool.Pool[C]):
     nobody knows before it has connected: ``except (PoolError, psycopg2.OperationalError)``.
 
     A block that ends because the server is read-only (PostgreSQL's 25006, MySQL's 1290, 1792 and
-    1836: a failover) drains the pool, so that it costs one error: ``evict_on`` decides it
-    otherwise. ``pool.drain()`` does the same where the block handles the error. What is released
-    by hand while such an error is handled (in a ``finally``) is closed, and no other.
+    1836: a failover) drains the pool, so that it costs one error. An ``evict_on`` of
+    yours replaces this rule. ``pool.drain()`` does the same where the block handles the error. What
+    is released by hand while such an error is handled (in a ``finally``) is closed, and no other.
 
     Parameters:
         connect: makes a connection. The ``timeout`` of `acquire` bounds it where it can be told,

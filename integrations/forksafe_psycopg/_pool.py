@@ -54,9 +54,9 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
     as long for each. A shorter ``connect_timeout`` stays.
 
     A block that ends because the server is read-only (sqlstate 25006: a failover) drains the pool,
-    so that it costs one error: ``evict_on`` decides it otherwise. ``pool.drain()`` does the same
-    where the block handles the error. What is released by hand while such an error is handled (in
-    a ``finally``) is closed, and no other.
+    so that it costs one error. An ``evict_on`` of yours replaces this rule. ``pool.drain()`` does
+    the same where the block handles the error. What is released by hand while such an error is
+    handled (in a ``finally``) is closed, and no other.
 
     Parameters:
         conninfo: what ``psycopg.connect`` takes: ``"dbname=shop"``, ``"postgresql://…"``.

@@ -124,8 +124,8 @@ class QueuePool(sqlalchemy.pool.QueuePool):
 
         Raises:
             sqlalchemy.exc.TimeoutError: none became available in time.
-            sqlalchemy.exc.ResourceClosedError: `forksafe_pool.close_pools` has closed the pool,
-                or did so meanwhile.
+            sqlalchemy.exc.ResourceClosedError: `forksafe_pool.close_pools` is closing the pool. It
+                may be used again afterwards, as after ``dispose()``.
         """
         return Fairy.of(super().connect())
 
