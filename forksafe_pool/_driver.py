@@ -50,7 +50,7 @@ class Driver(Generic[C]):
         self._reset = _options.function_or_none("reset", reset, "conn")
         self._close = _options.function_or_none("close", close, "conn")
         self._fileno = _options.function_or_none("fileno", fileno, "conn") or find_descriptor
-        self._evict_on = _options.function_or_none("evict_on", evict_on, "error")
+        self._evict_on = _options.judge_of_errors_or_none("evict_on", evict_on)
 
     @property
     def has_reset(self) -> bool:

@@ -92,7 +92,10 @@ class Lease(Generic[C]):
         )
 
     def _is_not_entered(self) -> RuntimeError:
-        return RuntimeError(f"a block of {self._pool.name} ended that was not entered")
+        return RuntimeError(
+            f"{self._pool.name}: this connection() block has not been entered, or has ended "
+            "already: use `with pool.connection() as conn:`"
+        )
 
     def _holds(self) -> bool:
         """Whether the connection is still this block's: not given back inside of it, and maybe

@@ -277,11 +277,12 @@ class Ledger(Generic[C]):
             lock = self.notes.setdefault("lock", threading.RLock())
         return lock
 
-    def numbers(self) -> str:
-        """For messages."""
+    def numbers(self, apart_from: Waiter[C] | None = None) -> str:
+        """For messages; ``apart_from`` is not counted among those who wait."""
+        waiting = sum(waiter is not apart_from for waiter in list(self.waiters))
         return (
             f"total {self.size} of {self.max_size}, available {len(self.available)}, "
-            f"in use {len(self.in_use)}, waiting {len(self.waiters)}"
+            f"in use {len(self.in_use)}, waiting {waiting}"
         )
 
     def note_vacancy(self) -> None:

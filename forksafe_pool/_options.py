@@ -127,6 +127,19 @@ def function_or_none(name: str, value: Any, *arguments: str) -> Callable[..., An
     return None if value is None else function(name, value, *arguments)
 
 
+def judge_of_errors_or_none(name: str, value: Any) -> Callable[..., Any] | None:
+    """A function of an error, which a class of errors is not: what it returns is always true."""
+    classes = value if isinstance(value, tuple) and value else (value,)
+    if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in classes):
+        named = ", ".join(kind.__name__ for kind in classes)
+        named = f"({named})" if isinstance(value, tuple) else named
+        raise TypeError(
+            f"{name} must be a function of the error, not {value!r}: "
+            f"give lambda error: isinstance(error, {named})"
+        )
+    return function_or_none(name, value, "error")
+
+
 def function_or_statement(name: str, value: Any) -> Any:
     """``value``, if it is None, a statement of SQL, or what may be a function: `function` tells."""
     if value is None or callable(value) or (isinstance(value, str) and value.strip()):

@@ -103,7 +103,7 @@ class Pool(Waiting[C], Inheritance[C]):
         )
         self._max_lifetime = _options.seconds_or_none("max_lifetime", max_lifetime)
         self._max_idle = _options.seconds_or_none("max_idle", max_idle)
-        check_after = _options.seconds("check_after", check_after)
+        self._check_after = check_after = _options.seconds("check_after", check_after)
         self._fresh_for = check_after if max_idle is None else min(check_after, max_idle)
         self._name = _options.text_or_none("name", name) or f"pool-{next(_unnamed)}"
         self._driver: Driver[C] = self._driver_class(

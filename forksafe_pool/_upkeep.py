@@ -45,6 +45,7 @@ class Upkeep(Generic[C]):
     _max_waiting: int | None
     _max_lifetime: float | None
     _max_idle: float | None
+    _check_after: float
     _driver: Driver[C]
     _fresh_for: float
     _closed: bool
@@ -78,6 +79,10 @@ class Upkeep(Generic[C]):
     @property
     def max_idle(self) -> float | None:
         return self._max_idle
+
+    @property
+    def check_after(self) -> float:
+        return self._check_after
 
     # -- made ---------------------------------------------------------------------------------
 

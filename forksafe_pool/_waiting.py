@@ -51,8 +51,8 @@ class Waiting(Upkeep[C]):
             return
         raise self._driver.error(
             TooManyWaiting,
-            f"{limit} callers wait for {self.name} already, and max_waiting is {limit} "
-            f"({ledger.numbers()})",
+            f"no connection from {self.name}: no more callers may wait, max_waiting is {limit} "
+            f"({ledger.numbers(apart_from=waiter)})",
         )
 
     def _wait(self, ledger: Ledger[C], waiter: Waiter[C], deadline: Deadline) -> Place[C] | None:

@@ -198,7 +198,8 @@ class ForkSafePool:
             raise RuntimeError(
                 "a ForkSafePool needs an app context, to know whose pools are meant: use it in a "
                 "request or a command of Flask's, or within `with app.app_context():`; in a "
-                "streamed response, wrap the generator in flask.stream_with_context"
+                "thread, run the function by contextvars.copy_context().run; in a streamed "
+                "response, wrap the generator in flask.stream_with_context"
             ) from None
         if app.extensions.get("forksafe_pool") is not self:
             raise RuntimeError(

@@ -16,7 +16,16 @@ from tests.forksafe_pool.threads import LIMIT, Caller, wait_in_line
 
 @pytest.mark.parametrize(
     "name",
-    ["max_size", "min_size", "timeout", "max_waiting", "max_lifetime", "max_idle", "name"],
+    [
+        "max_size",
+        "min_size",
+        "timeout",
+        "max_waiting",
+        "max_lifetime",
+        "max_idle",
+        "check_after",
+        "name",
+    ],
 )
 def test_a_setting_cannot_be_written(connections: Connections, name: str) -> None:
     pool = Pool(connections)
@@ -368,6 +377,15 @@ def test_an_evict_on_that_fails_is_logged_and_closes_no_more_than_usual(
         raise ReadOnly
     assert pool.stats().total == 1
     assert "db: evict_on failed" in caplog.text
+
+
+@pytest.mark.parametrize("evict_on", [ReadOnly, (ReadOnly, KeyError)])
+def test_an_evict_on_that_is_a_class_is_told(connections: Connections, evict_on: Any) -> None:
+    """A class can be called with an error, too: it would make one, and any is true."""
+    with pytest.raises(
+        TypeError, match=r"evict_on must be a function of.*isinstance\(error, .?Read"
+    ):
+        Pool(connections, evict_on=evict_on)
 
 
 def test_an_evict_on_that_is_async_is_told(connections: Connections) -> None:

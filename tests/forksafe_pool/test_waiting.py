@@ -168,7 +168,7 @@ def test_one_more_than_max_waiting_is_turned_away(connections: Connections) -> N
     conn = pool.acquire()
     first = wait_in_line(pool, pool.acquire)
     second = wait_in_line(pool, pool.acquire)
-    with pytest.raises(TooManyWaiting, match=r"2 callers wait for db .*max_waiting is 2 .*total 1"):
+    with pytest.raises(TooManyWaiting, match=r"from db: .*max_waiting is 2 .*waiting 2\)"):
         pool.acquire()
     assert pool.stats().waiting == 2
     assert pool.stats().timeouts == 0

@@ -179,7 +179,7 @@ def test_after_an_error_init_app_can_be_called_again(pools: ForkSafePool) -> Non
 
 def test_outside_an_app_context(make_app: MakeApp, pools: ForkSafePool) -> None:
     make_app(FORKSAFE_POOL_URL="redis://localhost")
-    message = r"needs an app context.*with app\.app_context\(\):.*stream_with_context"
+    message = r"needs an app context.*with app\.app_context\(\):.*copy_context.*stream_with_context"
     for use in (
         lambda: pools.redis,
         pools.get_redis,

@@ -158,7 +158,7 @@ def test_a_block_that_is_entered_twice(table: str, dsn: str) -> None:
             run(conn, "INSERT INTO numbers VALUES (1)")
             with pytest.raises(RuntimeError, match="entered again"):
                 block.__enter__()
-        with pytest.raises(RuntimeError, match="not entered"):
+        with pytest.raises(RuntimeError, match="not been entered"):
             block.__exit__(None, None, None)
         with block as conn:  # one after the other
             assert ask(conn, "SELECT count(*) FROM numbers") == 1

@@ -141,11 +141,11 @@ def test_a_block_that_is_entered_again_before_it_ended(pool: ConnectionPool) -> 
 
 def test_a_block_that_ends_and_was_not_entered(pool: ConnectionPool) -> None:
     lease = pool.connection()
-    with pytest.raises(RuntimeError, match="not entered"):
+    with pytest.raises(RuntimeError, match="not been entered"):
         lease.__exit__(None, None, None)
     with lease:
         pass
-    with pytest.raises(RuntimeError, match="not entered"):
+    with pytest.raises(RuntimeError, match="not been entered"):
         lease.__exit__(None, None, None)
 
 
