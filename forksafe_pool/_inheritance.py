@@ -82,6 +82,7 @@ class Inheritance(Upkeep[C]):
         exception of a signal may strike at any step; what is done is not done again then.
         """
         found: set[int] = ledger.notes.setdefault("severed", set())
+        _registry.keep_severed(self, ledger.severed_idle, ledger.severed_in_use, ledger.half_made)
         with DeadEnd() as dead_end:
             ancestor = ledger.ancestor
             while ancestor is not None:

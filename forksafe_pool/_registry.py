@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 # Not a WeakSet: that one cannot be listed while another thread adds to it.
 _pools: dict[int, weakref.ref[Pool[Any]]] = {}
 
+#: By the id() of its pool, what was severed and is not freed yet. So the collector finds no such
+#: connection before its pool is gone: it finalizes a cycle's objects in no certain order, and a
+#: socket closes its number, whoever has that by now.
+_severed: dict[int, tuple[list[Any], ...]] = {}
+
 #: True in the process whose pools have all been severed from what they inherited, if anything.
 settled: _process.Sentinel = _process.sentinel()
 
@@ -29,7 +34,19 @@ _TRIES = 3
 
 def register(pool: Pool[Any]) -> None:
     key = id(pool)
-    _pools[key] = weakref.ref(pool, lambda _: _pools.pop(key, None))
+
+    def forget(_: object) -> None:
+        _pools.pop(key, None)
+        _severed.pop(key, None)
+
+    _pools[key] = weakref.ref(pool, forget)
+
+
+def keep_severed(pool: Inheritance[Any], *severed: list[Any]) -> None:
+    """Keep what is in these lists, as long as ``pool`` is there."""
+    reference = _pools.get(id(pool))
+    if reference is not None and reference() is pool:  # else it is being collected
+        _severed[id(pool)] = severed
 
 
 def _living() -> list[Pool[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 from collections.abc import Callable
@@ -144,6 +145,35 @@ def test_what_was_closed_behind_the_back_of_the_parent(driver: Driver, kind: str
         return files.damage()
 
     assert in_child(child, os_fork, LIMIT) == []
+
+
+def test_a_pool_that_only_the_collector_finds_closes_no_file_of_a_daemon(driver: Driver) -> None:
+    """The collector finalizes what it finds in no certain order: a socket before its pool, say."""
+
+    def child() -> list[str]:
+        logging.disable()  # pytest's handler has a descriptor, too
+        gc.disable()
+        before = open_descriptors()
+        pool = driver.make_pool()
+        gc.collect(0)  # what is older than its pool, and what is younger, come in this order
+        driver.session(held := pool.acquire())
+        with pool.connection() as conn:
+            driver.session(conn)
+        cycle = [pool, held, conn]
+        cycle.append(cycle)
+        del pool, held, conn, cycle
+        numbers = open_descriptors() - before
+
+        def daemon() -> list[str]:
+            logging.disable()
+            files = others_in_place_of(numbers, "files")
+            files.write()
+            gc.collect()
+            return files.damage()
+
+        return in_child(daemon, os_fork, LIMIT)  # type: ignore[no-any-return]
+
+    assert in_child(child, os_fork, 2 * LIMIT) == []
 
 
 def _let_grow_old() -> None:
