@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from threading import TIMEOUT_MAX
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -13,6 +12,10 @@ from forksafe_pool._ledger import Ledger, Place, Waiter
 from forksafe_pool._upkeep import Upkeep
 
 C = TypeVar("C")
+
+# Seconds after which a waiter looks again: an exception of a signal's may have cut off whoever had
+# just given a connection back, before it was handed on.
+_LOOK_AGAIN = 0.5
 
 
 class Waiting(Upkeep[C]):
@@ -56,13 +59,17 @@ class Waiting(Upkeep[C]):
         )
 
     def _wait(self, ledger: Ledger[C], waiter: Waiter[C], deadline: Deadline) -> Place[C] | None:
-        left = deadline.left()
         try:
             ledger.waiters.append(waiter)
             ledger.serve()  # what did not see the waiter is seen here
             self._turn_away(ledger, waiter)
             self._check_open("was closed while the caller waited")
-            waiter.ready.acquire(timeout=-1 if left is None else min(left, TIMEOUT_MAX))
+            while True:
+                left = deadline.left()
+                at_most = _LOOK_AGAIN if left is None else min(left, _LOOK_AGAIN)
+                if waiter.ready.acquire(timeout=at_most) or waiter.is_settled or left == at_most:
+                    break
+                ledger.serve()
         except BaseException:
             place = ledger.withdraw(waiter) if ledger.alive else None
             if place is not None:

@@ -128,6 +128,28 @@ def test_a_signal_handler_that_strikes_whoever_gives_back(
     assert served > line / 2
 
 
+@pytest.mark.parametrize("begin", [end_block, release])
+def test_an_exception_that_strikes_whoever_gives_back_leaves_nobody_waiting(
+    connections: Connections,
+    monkeypatch: pytest.MonkeyPatch,
+    begin: Callable[[Pool[FakeConnection]], Callable[[], object]],
+) -> None:
+    """The waiter has no timeout, and nobody else comes by."""
+    pool = Pool(connections, max_size=1, timeout=None)
+    end = begin(pool)
+    waiter = wait_in_line(pool, lambda: use(pool))
+
+    def serve(ledger: Ledger[Any]) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt  # of a signal's handler
+
+    monkeypatch.setattr(Ledger, "serve", serve)
+    with pytest.raises(KeyboardInterrupt):
+        end()
+    waiter.result()
+    assert (pool.stats().available, pool.stats().waiting) == (1, 0)
+
+
 def test_a_finalizer_inside_of_a_hand_over_gets_what_is_at_hand(
     connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
