@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord
 
-from forksafe_pool import PoolError, _process
+from forksafe_pool import _process
 from forksafe_pool._end import End
+from forksafe_sqlalchemy._errors import PoolError
 
 if TYPE_CHECKING:
     from forksafe_sqlalchemy._pool import QueuePool
@@ -110,7 +111,10 @@ class Fairy(_ConnectionFairy):
             return
         conn = self.dbapi_connection
         if _has_begun(conn) and not self._pool._pool.may_send(conn):
-            raise PoolError("the connection's descriptor was closed behind the pool's back")
+            raise PoolError(
+                "the connection is lost: the program has closed the descriptor of its socket, as a "
+                "daemon does that closes all; use a new connection"
+            )
         conn.rollback()
 
     def _checkin(self, transaction_was_reset: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session
 import forksafe_pool
 from forksafe_sqlalchemy import QueuePool
 from tests.forksafe_pool.threads import Caller, eventually, wait_in_line
+from tests.support.postgres import Postgres
 from tests.support.quiet import LIMIT
 
 
@@ -73,6 +75,28 @@ def test_who_waits_while_the_pools_are_closed(
         enter(engine)
     held.close()
     assert closer.result()
+
+
+@pytest.mark.parametrize("end", ["rollback", "close"])
+def test_a_descriptor_that_was_closed_by_others(
+    postgres: Postgres, tmp_path: Path, end: str
+) -> None:
+    """By a daemon's start, say, which then opens its log under that number."""
+    engine = create_engine(postgres.url("psycopg"), poolclass=QueuePool)
+    held = engine.connect()
+    assert held.scalar(text("SELECT 1")) == 1
+    log = tmp_path / "log"
+    raw: Any = held.connection.dbapi_connection
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), raw.fileno())
+    with pytest.raises(exc.SQLAlchemyError, match="has closed the descriptor") as told:
+        getattr(held, end)()
+    assert isinstance(told.value, forksafe_pool.PoolError)
+    held.close()
+    assert log.read_bytes() == b""
+    with engine.connect() as other:
+        assert other.scalar(text("SELECT 1")) == 1
+    engine.dispose()
 
 
 def test_who_waits_in_vain(sqlite: Engine, enter: Callable[[Engine], object]) -> None:
