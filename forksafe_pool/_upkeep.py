@@ -142,6 +142,8 @@ class Upkeep(Generic[C]):
 
         def hold(conn: C) -> None:
             error = self._driver.refuse(conn, ledger.roster)
+            if not ledger.alive:  # a signal handler has forked: in the child it is cut off already
+                return
             if error is not None:
                 raise error
             place.hold(conn)
@@ -154,6 +156,8 @@ class Upkeep(Generic[C]):
             conn: C = _making.watched(
                 ledger.making, lambda: self._driver.connect_within(left), hold
             )
+            if not ledger.alive:  # the caller begins anew
+                return
             ledger.opened += 1
             self._driver.configure(conn)
         except BaseException as error:

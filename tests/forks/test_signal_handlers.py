@@ -69,6 +69,10 @@ class Returning:
     def fork(self) -> None:
         self._pid = os_fork()
 
+    def is_here(self) -> bool:
+        """Whether this process is it."""
+        return self._pid == 0
+
     @contextmanager
     def reporting(self, function: Callable[[], object]) -> Iterator[None]:
         """In the child, the end of the block is its end."""
@@ -170,7 +174,12 @@ def test_a_child_that_comes_back_from_a_signal_handler(
         parents = sockets_to(server.port)
         child = Returning()
         with child.reporting(use), interrupted_at(line, child.fork) as where:
-            work(pool)
+            try:
+                work(pool)
+            except OSError:
+                # What was half connected at the fork is cut off in the child: the attempt fails.
+                if not child.is_here():
+                    raise
         if where:
             assert child.report() == repr((2, 0)), where
             assert pool.stats().in_use == 1, where
