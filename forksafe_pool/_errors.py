@@ -16,9 +16,10 @@ class PoolTimeout(PoolError, TimeoutError):
 
 
 class PoolBackOff(PoolTimeout):
-    """A caller that does not wait was refused, since several connects have just failed.
+    """Several connects have just failed, so a caller that does not wait (``timeout=0``) is refused.
 
-    ``__cause__`` is the last of their errors. It is tried again half a second later at most.
+    ``__cause__`` is the last of their errors. Half a second later, at most, a caller may connect
+    again.
     """
 
 

@@ -62,9 +62,9 @@ class Pool(Waiting[C], Inheritance[C]):
             none just now; by default ``conn.fileno()``, ``conn.sock`` and ``conn._sock`` are
             tried. It runs inside the at-fork hook: no I/O and no locks.
         evict_on: ``evict_on(error)`` says whether the error that ended a block of `connection`
-            speaks against every connection, not this one alone: a server that has become
+            means that no connection of the pool is of use any more: that the server has become
             read-only in a failover, say. If it returns true the connection is closed, and the
-            pool drained as by `drain`. What it raises itself is logged, and closes nothing.
+            pool drained as by `drain`. What it raises itself is logged, and drains nothing.
         name: shown in errors, statistics and logs.
 
     Raises:
