@@ -142,10 +142,10 @@ class Upkeep(Generic[C]):
 
         def hold(conn: C) -> None:
             error = self._driver.refuse(conn, ledger.roster)
-            if not ledger.alive:  # a signal handler has forked: in the child it is cut off already
-                return
             if error is not None:
-                raise error
+                if ledger.alive:
+                    raise error
+                return  # a signal handler has forked, and in the child it is cut off already
             place.hold(conn)
             ledger.ends[place.key] = end = self._driver.end_of(conn)
             nonlocal seen
