@@ -13,7 +13,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord
 
 from forksafe_pool import _process
-from forksafe_pool._end import End
+from forksafe_pool._end import End, find_socket
 from forksafe_sqlalchemy._errors import PoolError
 
 if TYPE_CHECKING:
@@ -50,6 +50,16 @@ class Record(_ConnectionRecord):
     @property
     def dialect(self) -> Any:
         return self._queue_pool._dialect
+
+    def note_end(self) -> None:
+        """It has connected. Not every driver shows its descriptor, and the mocks of a test, which
+        count their calls, are not asked."""
+        conn: Any = self.dbapi_connection
+        sock = find_socket(conn)
+        if sock is not None:
+            self.end.note(sock.fileno(), conn)
+        elif hasattr(type(conn), "fileno"):
+            self.end.note(conn.fileno(), conn)
 
     @property
     def fairy_ref(self) -> weakref.ref[_ConnectionFairy] | None:

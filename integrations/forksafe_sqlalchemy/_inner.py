@@ -49,7 +49,7 @@ class RecordDriver(Driver[Record]):
 
     def is_intact(self, record: Record, end: End) -> bool:
         conn = record.dbapi_connection
-        return conn is None or is_intact(conn, find_descriptor, end)
+        return conn is None or end.at is None or is_intact(conn, find_descriptor, end)
 
     def sever(self, record: Record, dead_end: DeadEnd, end: End) -> bool:
         record.starttime = 0  # so old that its loss says nothing about younger ones
@@ -159,7 +159,7 @@ class Records(Pool[Record]):
         record = self._driver.connect()
         record.dbapi_connection = detached.dbapi_connection
         with contextlib.suppress(Exception):
-            record.end.note(find_descriptor(record.dbapi_connection), record.dbapi_connection)
+            record.note_end()
         ledger.roster[id(record)] = record
         weakref.finalize(detached, _forget, ledger, id(record)).atexit = False
 

@@ -10,7 +10,6 @@ from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from forksafe_pool import PoolTimeout, _making, _options
-from forksafe_pool._end import find_descriptor
 from forksafe_pool._sever import own_errors_suppressed
 from forksafe_sqlalchemy import _errors, _first_connect, _server
 from forksafe_sqlalchemy._connections import Fairy, Record
@@ -94,9 +93,9 @@ class QueuePool(sqlalchemy.pool.QueuePool):
             def connect() -> None:
                 # From here on a child severs it.
                 record.end.clear()
-                conn = record.dbapi_connection = create(record)
-                with own_errors_suppressed():  # not every driver shows its descriptor
-                    record.end.note(find_descriptor(conn), conn)
+                record.dbapi_connection = create(record)
+                with own_errors_suppressed():
+                    record.note_end()
                 _server.lift_limit(record)
 
             def connect_within(timeout: float | None) -> None:
