@@ -6,6 +6,9 @@ import contextlib
 import gc
 import logging
 import os
+import resource
+import select
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 import forksafe_pool
 from tests.servers.drivers import Driver
 from tests.support.daemons import KINDS, all_but_standard, close_all, others_in_place_of
-from tests.support.forks import c_fork, in_child, open_descriptors, os_fork
+from tests.support.forks import Child, c_fork, in_child, open_descriptors, os_fork
 
 LIMIT = 8.0
 
@@ -174,6 +177,34 @@ def test_a_pool_that_only_the_collector_finds_closes_no_file_of_a_daemon(driver:
         return in_child(daemon, os_fork, LIMIT)  # type: ignore[no-any-return]
 
     assert in_child(child, os_fork, 2 * LIMIT) == []
+
+
+def test_a_daemon_ends_with_its_test(fork: Fork) -> None:
+    """One that hangs has a session of its own, and nobody who waits for it."""
+    reader, writer = os.pipe()
+
+    def hang() -> None:
+        os.write(writer, b".")
+        signal.pause()
+
+    child = Child(hang, fork)
+    os.close(writer)
+    assert select.select([reader], [], [], LIMIT)[0]
+    assert os.read(reader, 1)
+    child.kill()
+    ended = select.select([reader], [], [], LIMIT)[0]
+    os.close(reader)
+    assert ended
+
+
+def test_what_a_daemon_cannot_have_is_no_endless_loop() -> None:
+    def child() -> str:
+        beyond = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with pytest.raises(AssertionError, match=str(beyond)):
+            others_in_place_of({beyond}, "files")
+        return "refused"
+
+    assert in_child(child, os_fork, LIMIT) == "refused"
 
 
 def _let_grow_old() -> None:

@@ -89,6 +89,8 @@ class Child:
         self._read, write = os.pipe()
         self.pid = fork()
         if self.pid == 0:
+            # A daemon has a session of its own: nobody else ends it where the test is killed.
+            signal.alarm(int(3 * LIMIT))
             status = 1
             try:
                 os.close(self._read)
@@ -127,6 +129,8 @@ class Child:
         return value
 
     def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # where it has begun a session: all of that
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
