@@ -228,6 +228,10 @@ class Driver(Generic[C]):
         """
         return sever(conn, self._fileno, dead_end, end)
 
+    def bare(self, conn: C) -> object:
+        """The driver's own connection, which refers to no pool."""
+        return conn
+
     def close_severed(self, conn: C) -> None:
         """Free an inherited connection that was idle: its goodbye goes to the dead end."""
         self.close(conn)

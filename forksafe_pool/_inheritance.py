@@ -82,7 +82,7 @@ class Inheritance(Upkeep[C]):
         exception of a signal may strike at any step; what is done is not done again then.
         """
         found: set[int] = ledger.notes.setdefault("severed", set())
-        _registry.keep_severed(self, ledger.severed_idle, ledger.severed_in_use, ledger.half_made)
+        kept = _registry.kept_severed(self)
         with DeadEnd() as dead_end:
             ancestor = ledger.ancestor
             while ancestor is not None:
@@ -90,9 +90,9 @@ class Inheritance(Upkeep[C]):
                     made: Any = attempt.made
                     if made is not None:
                         ancestor.roster.setdefault(id(made), made)
-                    ledger.half_made += sever_attempt(
-                        ancestor.making, attempt, dead_end, ledger.ends
-                    )
+                    sockets = sever_attempt(ancestor.making, attempt, dead_end, ledger.ends)
+                    kept.update((id(sock), sock) for sock in sockets)
+                    ledger.half_made += sockets
                 idle = {id(place.conn) for place in list(ancestor.available)}
                 for key, conn in list(ancestor.roster.items()):
                     if key not in ancestor.roster:  # a signal handler has used the pool meanwhile
@@ -103,6 +103,7 @@ class Inheritance(Upkeep[C]):
                         key, self._driver.end_of(conn)
                     )
                     if self._cut_off(conn, dead_end, end):
+                        kept[key] = self._driver.bare(conn)
                         _add(ledger.severed_idle if key in idle else ledger.severed_in_use, conn)
                     ledger.severed += 1
                     # Only now: a further fork in the middle of this finds what is left.
@@ -118,17 +119,20 @@ class Inheritance(Upkeep[C]):
         return found
 
     def _free_severed(self, ledger: Ledger[C]) -> None:
+        kept = _registry.kept_severed(self)
         with contextlib.suppress(IndexError), DeadEnd() as dead_end:
             while True:
                 sock = ledger.half_made.pop()
                 end = ledger.ends.pop(id(sock), End())
                 if sever(sock, find_descriptor, dead_end, end):
                     sock.close()
+                kept.pop(id(sock), None)
         with contextlib.suppress(IndexError):
             while True:
                 conn = ledger.severed_in_use.pop()
                 if self._is_harmless(conn, ledger.ends.pop(id(conn), End())):
                     self._driver.free_severed(conn)
+                kept.pop(id(conn), None)
         with contextlib.suppress(IndexError):
             while True:
                 conn = ledger.severed_idle.pop()
@@ -136,6 +140,7 @@ class Inheritance(Upkeep[C]):
                 if self._is_harmless(conn, end):
                     self._driver.close_severed(conn)
                     give_up_claim(end)
+                kept.pop(id(conn), None)
 
 
 def _add(severed: list[C], conn: C) -> None:

@@ -23,7 +23,7 @@ _pools: dict[int, weakref.ref[Pool[Any]]] = {}
 #: By the id() of its pool, what was severed and is not freed yet. So the collector finds no such
 #: connection before its pool is gone: it finalizes a cycle's objects in no certain order, and a
 #: socket closes its number, whoever has that by now.
-_severed: dict[int, tuple[list[Any], ...]] = {}
+_severed: dict[int, dict[int, object]] = {}
 
 #: True in the process whose pools have all been severed from what they inherited, if anything.
 settled: _process.Sentinel = _process.sentinel()
@@ -42,11 +42,12 @@ def register(pool: Pool[Any]) -> None:
     _pools[key] = weakref.ref(pool, forget)
 
 
-def keep_severed(pool: Inheritance[Any], *severed: list[Any]) -> None:
-    """Keep what is in these lists, as long as ``pool`` is there."""
+def kept_severed(pool: Inheritance[Any]) -> dict[int, object]:
+    """What is kept as long as ``pool`` is there."""
     reference = _pools.get(id(pool))
-    if reference is not None and reference() is pool:  # else it is being collected
-        _severed[id(pool)] = severed
+    if reference is None or reference() is not pool:  # it is being collected
+        return {}
+    return _severed.setdefault(id(pool), {})
 
 
 def _living() -> list[Pool[Any]]:

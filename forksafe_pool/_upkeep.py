@@ -156,7 +156,7 @@ class Upkeep(Generic[C]):
             conn: C = _making.watched(
                 ledger.making, lambda: self._driver.connect_within(left), hold
             )
-            if not ledger.alive:  # the caller begins anew
+            if place.conn is None:  # closed, in a child: the caller begins anew
                 return
             ledger.opened += 1
             self._driver.configure(conn)

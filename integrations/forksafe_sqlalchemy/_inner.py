@@ -59,6 +59,9 @@ class RecordDriver(Driver[Record]):
         keep_for_ever(conn)  # whatever becomes of its record
         return False
 
+    def bare(self, record: Record) -> object:
+        return record.dbapi_connection
+
     def close_severed(self, record: Record) -> None:
         conn, record.dbapi_connection = record.dbapi_connection, None
         if conn is not None:

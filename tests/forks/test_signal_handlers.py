@@ -50,11 +50,12 @@ def interrupted_at(line: int, handler: Callable[[], object]) -> Iterator[list[st
     # Pools that are collected meanwhile have lines as well, and may have them anywhere: inside of
     # connect(), whose socket a child rightly finds cut off when it comes back.
     gc.disable()
+    tracer = sys.gettrace()  # coverage's
     sys.settrace(trace)
     try:
         yield where
     finally:
-        sys.settrace(None)
+        sys.settrace(tracer)
         gc.enable()
         signal.signal(signal.SIGUSR1, previous)
 

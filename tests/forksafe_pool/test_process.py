@@ -240,11 +240,12 @@ def test_an_exception_at_any_line_of_the_hook_leaves_no_sentinel_valid(
         return trace
 
     def struck_fork() -> int:
+        tracer = sys.gettrace()  # coverage's
         sys.settrace(trace)
         try:
             return os_fork()
         finally:
-            sys.settrace(None)
+            sys.settrace(tracer)
 
     while True:
         struck_at += 1
