@@ -229,7 +229,7 @@ class Driver(Generic[C]):
         return sever(conn, self._fileno, dead_end, end)
 
     def bare(self, conn: C) -> object:
-        """The driver's own connection, which refers to no pool."""
+        """What of it closes its descriptor when it is freed, and refers to no pool."""
         return conn
 
     def close_severed(self, conn: C) -> None:

@@ -60,6 +60,10 @@ class RedisDriver(Driver[Any]):
             return _connection.sever(conn, dead_end)
         return super().sever(conn, dead_end, end)
 
+    def bare(self, conn: Any) -> object:
+        # A connection refers to its pool, through redis-py's handlers.
+        return _connection.bare(conn)._sock if _is_redis(conn) else conn
+
     def close_severed(self, conn: Any) -> None:
         if _is_redis(conn):
             _connection.forget_socket(conn)
