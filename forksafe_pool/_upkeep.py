@@ -261,7 +261,7 @@ class Upkeep(Generic[C]):
             self._reap(ledger, now)
 
     def _hand_on(self, ledger: Ledger[C]) -> None:
-        """What has just become available is somebody's who waits, or goes with a closed pool."""
+        """Give what has just become available to a waiter, or close it if the pool is closed."""
         if ledger.waiters:
             ledger.serve()
         if self._closed:
