@@ -97,6 +97,12 @@ class Connection:
         self.sock.close()
 
 
+@pytest.fixture(autouse=True)
+def no_other_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests have left would be severed too, in as many steps again."""
+    monkeypatch.setattr(_registry, "_pools", {})
+
+
 @pytest.fixture
 def pools(server: Server) -> Iterator[Subject]:
     pools = [Pool(lambda: Connection(server), max_size=3, timeout=LIMIT) for _ in range(2)]
