@@ -138,8 +138,8 @@ KINDS: dict[str, Callable[[], Any]] = {"files": Logs, "pipes": Pipes, "sockets":
 
 def close_all(numbers: Iterable[int]) -> None:
     for number in numbers:
-        with contextlib.suppress(OSError):
-            os.close(number)
+        # gevent defers os.close for a number that its loop watches; it may be reused by then.
+        os.closerange(number, number + 1)
 
 
 def others_in_place_of(numbers: set[int], kind: str) -> Files:
