@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from forksafe_pool import _options
-from forksafe_pool._end import End, find_descriptor, is_closed, is_intact
+from forksafe_pool._end import End, find_descriptor, is_closed, owns_descriptor
 from forksafe_pool._errors import PoolError
 from forksafe_pool._sever import DeadEnd, is_readable, sever
 
@@ -28,7 +28,7 @@ _MISTAKES = (
 class Driver(Generic[C]):
     """The callbacks given to `Pool`, and what is done where one is not given."""
 
-    #: For each of the pool's errors the one to raise in its place: the library's own as well.
+    #: For each of the pool's errors the one to raise instead: the library's own as well.
     error_classes: Mapping[type[PoolError], type[PoolError]] = {}
 
     def __init__(
@@ -61,7 +61,7 @@ class Driver(Generic[C]):
         """An error of the pool, as `error_classes` has it."""
         return self.error_classes.get(kind, kind)(message)  # type: ignore[return-value]
 
-    def connect_within(self, timeout: float | None) -> C:
+    def open(self, timeout: float | None) -> C:
         """Make a connection; tell ``connect`` how long it may take, if it asks for that.
 
         Parameters:
@@ -104,7 +104,7 @@ class Driver(Generic[C]):
             return False
         return bool(result)
 
-    def refuse(self, conn: Any, roster: dict[int, C]) -> PoolError | None:
+    def validate_new(self, conn: Any, connections: dict[int, C]) -> PoolError | None:
         """What is wrong with what ``connect`` returned."""
         if inspect.isawaitable(conn):
             return self._is_async("connect", conn)
@@ -112,7 +112,7 @@ class Driver(Generic[C]):
             return self.error(
                 PoolError, f"connect of {self.pool_name} returned {conn!r}, not a connection"
             )
-        if id(conn) in roster:
+        if id(conn) in connections:
             return self.error(
                 PoolError,
                 f"connect of {self.pool_name} returned a connection that the pool holds "
@@ -131,11 +131,11 @@ class Driver(Generic[C]):
             PoolError, f"{name} of {self.pool_name} is async: the pool is for threads"
         )
 
-    def end_of(self, conn: C) -> End:
+    def descriptor_of(self, conn: C) -> End:
         """Where the descriptor of a new connection leads: for `note`, or whoever connects it."""
         return End()
 
-    def note(self, conn: C, end: End) -> bool:
+    def record_descriptor(self, conn: C, end: End) -> bool:
         """What is to be known of a connection that was just made. Raises TypeError.
 
         False where it is not connected yet: it is looked at again when it was used.
@@ -181,16 +181,16 @@ class Driver(Generic[C]):
         except (OSError, ValueError):
             return False
 
-    def is_intact(self, conn: C, end: End) -> bool:
+    def owns_descriptor(self, conn: C, end: End) -> bool:
         """Whether its descriptor leads to it. Where not, it was closed behind the pool's back,
         and the number may be anybody's."""
-        return is_intact(conn, self._fileno, end)
+        return owns_descriptor(conn, self._fileno, end)
 
-    def sends_to_reset(self, conn: C) -> bool:
+    def reset_sends(self, conn: C) -> bool:
         """Whether `reset` may say anything to the server."""
         return self._reset is not None
 
-    def is_in_step(self, conn: C) -> bool:
+    def is_synchronized(self, conn: C) -> bool:
         """Whether every reply has been read, though an exception has ended the block; nothing is
         raised. Where it cannot be told, that is left to `reset`."""
         return True
@@ -228,7 +228,7 @@ class Driver(Generic[C]):
         """
         return sever(conn, self._fileno, dead_end, end)
 
-    def bare(self, conn: C) -> object:
+    def unwrap(self, conn: C) -> object:
         """What of it closes its descriptor when it is freed, and refers to no pool."""
         return conn
 

@@ -133,7 +133,7 @@ def locate(conn: Any, fileno: Callable[[Any], int], end: End) -> int:
     return number
 
 
-def is_intact(conn: Any, fileno: Callable[[Any], int], end: End) -> bool:
+def owns_descriptor(conn: Any, fileno: Callable[[Any], int], end: End) -> bool:
     """Whether the descriptor of ``conn`` is its own, or not to be known."""
     try:
         locate(conn, fileno, end)

@@ -89,25 +89,27 @@ class Inheritance(Upkeep[C]):
                 for attempt in list(ancestor.making.values()):
                     made: Any = attempt.made
                     if made is not None:
-                        ancestor.roster.setdefault(id(made), made)
+                        ancestor.connections.setdefault(id(made), made)
                     sockets = sever_attempt(ancestor.making, attempt, dead_end, ledger.ends)
                     kept.update((id(sock), sock) for sock in sockets)
                     ledger.half_made += sockets
-                idle = {id(place.conn) for place in list(ancestor.available)}
-                for key, conn in list(ancestor.roster.items()):
-                    if key not in ancestor.roster:  # a signal handler has used the pool meanwhile
+                idle = {id(slot.conn) for slot in list(ancestor.available)}
+                for key, conn in list(ancestor.connections.items()):
+                    if (
+                        key not in ancestor.connections
+                    ):  # a signal handler has used the pool meanwhile
                         continue
                     found.add(key)
                     # Before: what is interrupted is resumed with what is known by then.
                     end = ledger.ends[key] = ancestor.ends.setdefault(
-                        key, self._driver.end_of(conn)
+                        key, self._driver.descriptor_of(conn)
                     )
                     if self._cut_off(conn, dead_end, end):
-                        kept[key] = self._driver.bare(conn)
+                        kept[key] = self._driver.unwrap(conn)
                         _add(ledger.severed_idle if key in idle else ledger.severed_in_use, conn)
                     ledger.severed += 1
                     # Only now: a further fork in the middle of this finds what is left.
-                    ancestor.roster.pop(key, None)
+                    ancestor.connections.pop(key, None)
                 # Of a child that forked before it freed them.
                 for left in (ancestor.severed_idle, ancestor.severed_in_use, ancestor.half_made):
                     for one in list(left):

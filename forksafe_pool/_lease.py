@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from forksafe_pool._clock import POOL_TIMEOUT, monotonic
 
 if TYPE_CHECKING:
-    from forksafe_pool._ledger import Place
+    from forksafe_pool._ledger import Slot
     from forksafe_pool._pool import Pool
 
 C = TypeVar("C")
@@ -17,38 +17,38 @@ C = TypeVar("C")
 class Lease(Generic[C]):
     """What `Pool.connection` returns, and fills in: an ``__init__`` would take longer."""
 
-    __slots__ = ("_place", "_pool", "_timeout", "_turn")
+    __slots__ = ("_pool", "_slot", "_timeout", "_turn")
 
     #: None while it is not entered.
-    _place: Place[C] | None
+    _slot: Slot[C] | None
     _pool: Pool[C]
     #: Not there where it is the pool's own.
     _timeout: float | None
-    #: Which use of the place this is.
+    #: Which use of the slot this is.
     _turn: int
 
     def __enter__(self) -> C:
-        if self._place is not None:
+        if self._slot is not None:
             raise self._is_entered()
         pool = self._pool
         ledger = pool._ledger
         if ledger.alive and not ledger.waiters:  # as in Pool.acquire, for a call less
             try:
-                place = ledger.available.pop()
+                slot = ledger.available.pop()
             except IndexError:
                 pass
             else:
-                if monotonic() < place.fresh_until:
-                    self._turn = place.uses = place.uses + 1
-                    ledger.in_use[place.key] = self._place = place
-                    return place.conn  # type: ignore[return-value]
-                place = pool._lend(ledger, place, pool._deadline(self._seconds()))
-                self._place = place
-                self._turn = place.uses
-                return place.conn  # type: ignore[return-value]
-        self._place = place = pool._take(self._seconds())
-        self._turn = place.uses
-        return place.conn  # type: ignore[return-value]
+                if monotonic() < slot.fresh_until:
+                    self._turn = slot.uses = slot.uses + 1
+                    ledger.in_use[slot.key] = self._slot = slot
+                    return slot.conn  # type: ignore[return-value]
+                slot = pool._lend(ledger, slot, pool._deadline(self._seconds()))
+                self._slot = slot
+                self._turn = slot.uses
+                return slot.conn  # type: ignore[return-value]
+        self._slot = slot = pool._take(self._seconds())
+        self._turn = slot.uses
+        return slot.conn  # type: ignore[return-value]
 
     def __exit__(
         self,
@@ -56,31 +56,31 @@ class Lease(Generic[C]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        pool, place = self._pool, self._place
-        if place is None:
+        pool, slot = self._pool, self._slot
+        if slot is None:
             raise self._is_not_entered()
-        self._place = None
+        self._slot = None
         ledger = pool._ledger
         if not ledger.alive:  # as in Pool.acquire
             ledger = pool._checkpid()
-        if place.uses != self._turn or ledger.in_use.pop(place.key, None) is not place:
+        if slot.uses != self._turn or ledger.in_use.pop(slot.key, None) is not slot:
             # Given back inside the block, or its parent's.
-            if not place.belongs_to(ledger):
-                pool._ignore(ledger, place.conn)
+            if not slot.belongs_to(ledger):
+                pool._ignore(ledger, slot.conn)
             pool._evict(ledger, error)
         elif kind is None and not pool._resets:  # as in Pool._give_back, for a call less
             now = monotonic()
-            place.fresh_until = fresh_until = now + pool._fresh_for
-            if fresh_until > place.expires_at:
-                pool._give_back(ledger, place)
+            slot.fresh_until = fresh_until = now + pool._fresh_for
+            if fresh_until > slot.expires_at:
+                pool._give_back(ledger, slot)
             else:
-                ledger.available.append(place)
+                ledger.available.append(slot)
                 if ledger.waiters or now >= ledger.reap_at:
                     pool._look_after(ledger, now)
         elif kind is None:
-            pool._give_back(ledger, place)
+            pool._give_back(ledger, slot)
         else:
-            pool._end_by_error(ledger, place, kind, error)
+            pool._end_by_error(ledger, slot, kind, error)
 
     def _seconds(self) -> float | None:
         return getattr(self, "_timeout", POOL_TIMEOUT)  # type: ignore[no-any-return]
@@ -100,8 +100,8 @@ class Lease(Generic[C]):
     def _holds(self) -> bool:
         """Whether the connection is still this block's: not given back inside of it, and maybe
         lent again since; nor, in a child that was forked inside, its parent's."""
-        place = self._place
-        if place is None:
+        slot = self._slot
+        if slot is None:
             return False
         in_use = self._pool._checkpid().in_use
-        return place.uses == self._turn and in_use.get(place.key) is place
+        return slot.uses == self._turn and in_use.get(slot.key) is slot

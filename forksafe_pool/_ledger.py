@@ -1,8 +1,8 @@
 """What one process owns: a fork makes it void as a whole.
 
-Places, not connections, are what ``max_size`` bounds. A place is taken before its connection is
-made and is free again when its `Place` object is gone, for whatever reason: an exception that
-strikes between any two steps (a signal's, say) drops the object, and with it gives the place back.
+Slots, not connections, are what ``max_size`` bounds. A slot is taken before its connection is
+made and is free again when its `Slot` object is gone, for whatever reason: an exception that
+strikes between any two steps (a signal's, say) drops the object, and with it gives the slot back.
 
 Three rules make do without a lock, so that a signal's handler or a finalizer, which runs inside of
 anything, finds nothing held:
@@ -10,13 +10,13 @@ anything, finds nothing held:
 - A deque's, a list's and a dict's single operations are atomic. So are steps of one line between
   which no call and no jump stands: there alone CPython (3.10 and later) lets another thread or a
   handler in; 3.10 at forward jumps, too, and where lines are traced, by a debugger, at each line.
-- Publish, then look. What adds a connection, frees a place or raises `max_size` looks at `waiters`
+- Publish, then look. What adds a connection, frees a slot or raises `max_size` looks at `waiters`
   afterwards; a waiter enters `waiters` and then looks at what there is. Whichever comes second sees
   the other. The same for a close: it is published, then the queue is told; a waiter queues, then
   looks whether the pool is closed. And for `close`, `drain` and `resize`: they set `reap_at`, then
   look at what is available; a release adds to that, then looks at `reap_at`.
-- A waiter's outcome is elected by `dict.setdefault`: of those that race to hand it a place, to tell
-  it of a close, and of itself where it gives up, one wins. A place that was not wanted goes back,
+- A waiter's outcome is elected by `dict.setdefault`: of those that race to hand it a slot, to tell
+  it of a close, and of itself where it gives up, one wins. A slot that was not wanted goes back,
   and whoever puts it back looks again.
 
 A picture of a deque or a dict is taken by ``list()``, which is one more such operation. ``tuple()``
@@ -44,8 +44,8 @@ C = TypeVar("C")
 UNSEEN = -1.0
 
 
-class Place(Generic[C]):
-    """One of the pool's ``max_size`` places: what it holds, and since when."""
+class Slot(Generic[C]):
+    """One of the pool's ``max_size`` slots: what it holds, and since when."""
 
     __slots__ = (
         "__weakref__",
@@ -87,17 +87,17 @@ class Place(Generic[C]):
         ledger = self._ledger()
         self.key = key = id(conn)
         if ledger is not None:
-            ledger.roster[key] = conn
-            ledger.holders[key] = weakref.ref(self)
+            ledger.connections[key] = conn
+            ledger.slots[key] = weakref.ref(self)
         self.conn = conn
 
     def let_go(self) -> C | None:
-        """Forget the connection; the place stays taken."""
+        """Forget the connection; the slot stays taken."""
         ledger = self._ledger()
         conn, self.conn, self.key = self.conn, None, 0
         if conn is not None and ledger is not None:
-            ledger.roster.pop(id(conn), None)
-            ledger.holders.pop(id(conn), None)
+            ledger.connections.pop(id(conn), None)
+            ledger.slots.pop(id(conn), None)
             ledger.ends.pop(id(conn), None)
         return conn
 
@@ -113,7 +113,7 @@ class Place(Generic[C]):
         return self.expires_at == float("-inf")
 
     def vacate(self) -> None:
-        """Give the place back. Again is a no-op."""
+        """Give the slot back. Again is a no-op."""
         ledger = self._ledger()
         if self._taken and ledger is not None:
             self.let_go()
@@ -137,7 +137,7 @@ class Waiter(Generic[C]):
     __slots__ = ("_outcome", "ready")
 
     def __init__(self) -> None:
-        #: "is": its place, or why it gets none.
+        #: "is": its slot, or why it gets none.
         self._outcome: dict[str, object] = {}
         self.ready = threading.Lock()
         self.ready.acquire()
@@ -155,17 +155,17 @@ class Waiter(Generic[C]):
         return self._outcome.get("is") is _CLOSED
 
     @property
-    def place(self) -> Place[C] | None:
+    def slot(self) -> Slot[C] | None:
         outcome = self._outcome.get("is")
-        return outcome if isinstance(outcome, Place) else None
+        return outcome if isinstance(outcome, Slot) else None
 
-    def withdraw(self) -> Place[C] | None:
+    def withdraw(self) -> Slot[C] | None:
         """It waits no longer; what it was handed in the meantime is returned."""
         self.settle(_WITHDRAWN)
-        place = self.place
-        if place is not None:
+        slot = self.slot
+        if slot is not None:
             self._outcome["is"] = _WITHDRAWN
-        return place
+        return slot
 
 
 class Ledger(Generic[C]):
@@ -180,12 +180,12 @@ class Ledger(Generic[C]):
         "closed",
         "closers",
         "connect_errors",
+        "connections",
         "ends",
         "failures",
         "foreign_releases",
         "generation",
         "half_made",
-        "holders",
         "in_use",
         "last_error",
         "making",
@@ -195,12 +195,12 @@ class Ledger(Generic[C]):
         "reap_at",
         "retired_uses",
         "retry_at",
-        "roster",
         "serving",
         "severed",
         "severed_idle",
         "severed_in_use",
         "size",
+        "slots",
         "timeouts",
         "tried_at",
         "waiters",
@@ -213,14 +213,14 @@ class Ledger(Generic[C]):
         self.ancestor = ancestor
         self.max_size = max_size
         #: Longest idle at the left.
-        self.available: deque[Place[C]] = deque()
-        #: By id() of the connection, which the place keeps alive, so that the id is its own.
-        self.in_use: dict[int, Place[C]] = {}
+        self.available: deque[Slot[C]] = deque()
+        #: By id() of the connection, which the slot keeps alive, so that the id is its own.
+        self.in_use: dict[int, Slot[C]] = {}
         #: Every connection made and not closed, by id(): what a child severs. Strong references:
         #: CPython clears the frames of dead threads in the child.
-        self.roster: dict[int, C] = {}
-        #: The place of each of these, wherever it is: available, in use, or on its way.
-        self.holders: dict[int, weakref.ref[Place[C]]] = {}
+        self.connections: dict[int, C] = {}
+        #: The slot of each of these, wherever it is: available, in use, or on its way.
+        self.slots: dict[int, weakref.ref[Slot[C]]] = {}
         #: How often the pool was drained: whoever is connecting meanwhile can tell.
         self.generation = 0
         #: Connections that are being made just now, each with the sockets it has opened so far.
@@ -231,9 +231,9 @@ class Ledger(Generic[C]):
         self.waiters: list[Waiter[C]] = []
         #: How many calls of `serve` run. Too many where an exception of a signal has struck one.
         self.serving = 0
-        #: Held locks, one for each call of close() that waits for the last place to be free.
+        #: Held locks, one for each call of close() that waits for the last slot to be free.
         self.closers: list[threading.Lock] = []
-        #: Places taken. CPython runs no other thread between the load and the store of `+=` on
+        #: Slots taken. CPython runs no other thread between the load and the store of `+=` on
         #: a slot (3.10 and later: only calls and jumps let another one in), so this and the
         #: counters below are exact without a lock.
         self.size = 0
@@ -286,7 +286,7 @@ class Ledger(Generic[C]):
         )
 
     def note_vacancy(self) -> None:
-        """A place is free: somebody may wait for it, or for the last one to be."""
+        """A slot is free: somebody may wait for it, or for the last one to be."""
         if self.waiters:
             self.serve()
         if self.size == 0 and self.alive:
@@ -308,36 +308,36 @@ class Ledger(Generic[C]):
         except Exception:
             self.last_error = PoolError(f"{type(error).__name__}: {error}")
 
-    def take(self) -> Place[C] | None:
-        """An available connection's place, the warmest first, or a free one."""
+    def take(self) -> Slot[C] | None:
+        """An available connection's slot, the warmest first, or a free one."""
         return self.take_available() or self.take_free(self.max_size)
 
-    def take_available(self) -> Place[C] | None:
+    def take_available(self) -> Slot[C] | None:
         try:
             return self.available.pop()
         except IndexError:
             return None
 
-    def take_free(self, limit: int) -> Place[C] | None:
-        """A new place, if fewer than ``limit`` and `max_size` are taken."""
+    def take_free(self, limit: int) -> Slot[C] | None:
+        """A new slot, if fewer than ``limit`` and `max_size` are taken."""
         if self.size >= limit:
             return None
-        place = Place(self)
+        slot = Slot(self)
         # Nothing stands between the look and the count, no jump and, for who traces lines, no line:
         # so no other thread and no signal does.
-        if self.size < limit and self.size < self.max_size: place._taken, self.size = True, self.size + 1  # noqa: E501, E701 # fmt: skip
-        return place if place._taken else None
+        if self.size < limit and self.size < self.max_size: slot._taken, self.size = True, self.size + 1  # noqa: E501, E701 # fmt: skip
+        return slot if slot._taken else None
 
-    def put_back(self, place: Place[C]) -> None:
+    def put_back(self, slot: Slot[C]) -> None:
         """What was taken and cannot be used is there for others."""
-        if place.conn is None:
-            place.vacate()
+        if slot.conn is None:
+            slot.vacate()
         else:
-            self.available.append(place)
+            self.available.append(slot)
             self.serve()
 
     def serve(self) -> None:
-        """Hand available connections and free places to the waiters, first come first served.
+        """Hand available connections and free slots to the waiters, first come first served.
 
         Any number of threads may be at it, and a signal's handler or a finalizer inside of it. An
         exception of a signal may strike between any two steps: each leaves what the next call can
@@ -350,12 +350,12 @@ class Ledger(Generic[C]):
         try:
             while (waiter := next(iter(self.waiters), None)) is not None:
                 if not waiter.is_settled:
-                    place = self.take()
-                    if place is None:
+                    slot = self.take()
+                    if slot is None:
                         return
-                    if not waiter.settle(place):  # it gave up, or another thread was faster
-                        self.put_back(place)
-                    del place  # a frame may outlive the waiter, and would keep its connection
+                    if not waiter.settle(slot):  # it gave up, or another thread was faster
+                        self.put_back(slot)
+                    del slot  # a frame may outlive the waiter, and would keep its connection
                 _wake(waiter.ready)
                 self._leave_queue(waiter)
         finally:
@@ -365,11 +365,11 @@ class Ledger(Generic[C]):
         with contextlib.suppress(ValueError):
             self.waiters.remove(waiter)
 
-    def withdraw(self, waiter: Waiter[C]) -> Place[C] | None:
+    def withdraw(self, waiter: Waiter[C]) -> Slot[C] | None:
         """Take ``waiter`` out of the queue; what it was handed in the meantime is returned."""
-        place = waiter.withdraw()
+        slot = waiter.withdraw()
         self._leave_queue(waiter)
-        return place
+        return slot
 
     def close_queue(self) -> None:
         """Tell every waiter that the pool is closed."""

@@ -15,7 +15,7 @@ from forksafe_pool._clock import POOL_TIMEOUT, Deadline, monotonic
 from forksafe_pool._driver import Driver
 from forksafe_pool._inheritance import Inheritance
 from forksafe_pool._lease import Lease
-from forksafe_pool._ledger import UNSEEN, Ledger, Place, Waiter
+from forksafe_pool._ledger import UNSEEN, Ledger, Slot, Waiter
 from forksafe_pool._stats import PoolStats
 from forksafe_pool._waiting import Waiting
 
@@ -136,56 +136,56 @@ class Pool(Waiting[C], Inheritance[C]):
         ledger = self._ledger
         if ledger.alive and not ledger.waiters:  # as _checkpid() asks: a call costs a tenth more
             try:
-                place = ledger.available.pop()
+                slot = ledger.available.pop()
             except IndexError:
                 pass
             else:
-                if monotonic() < place.fresh_until:
-                    place.uses += 1
-                    ledger.in_use[place.key] = place
-                    return place.conn  # type: ignore[return-value]
-                return self._lend(ledger, place, self._deadline(timeout)).conn  # type: ignore[return-value]
+                if monotonic() < slot.fresh_until:
+                    slot.uses += 1
+                    ledger.in_use[slot.key] = slot
+                    return slot.conn  # type: ignore[return-value]
+                return self._lend(ledger, slot, self._deadline(timeout)).conn  # type: ignore[return-value]
         return self._take(timeout).conn  # type: ignore[return-value]
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is POOL_TIMEOUT else timeout)
 
-    def _take(self, timeout: float | None) -> Place[C]:
-        """A place in use, which holds a connection: the long way, for whatever is not at hand."""
+    def _take(self, timeout: float | None) -> Slot[C]:
+        """A slot in use, which holds a connection: the long way, for whatever is not at hand."""
         return self._take_within(self._deadline(timeout))
 
-    def _take_within(self, deadline: Deadline) -> Place[C]:
+    def _take_within(self, deadline: Deadline) -> Slot[C]:
         ledger = self._checkpid()
         if ledger.severed_idle or ledger.severed_in_use or ledger.half_made:
             self._free_severed(ledger)
-        place = self._take_or_queue(ledger, deadline)
-        if isinstance(place, Waiter):
-            handed = self._wait(ledger, place, deadline)
+        slot = self._take_or_queue(ledger, deadline)
+        if isinstance(slot, Waiter):
+            handed = self._wait(ledger, slot, deadline)
             if handed is None:  # a greenlet waited, and goes on in a child, which begins anew
                 return self._take_within(Deadline(deadline.seconds))
-            place = handed
-        return self._lend(ledger, place, deadline)
+            slot = handed
+        return self._lend(ledger, slot, deadline)
 
-    def _lend(self, ledger: Ledger[C], place: Place[C], deadline: Deadline) -> Place[C]:
-        """Hand out what ``place`` holds; first replace it if it is dead, and make it if new."""
-        self._prepare(ledger, place, deadline)
+    def _lend(self, ledger: Ledger[C], slot: Slot[C], deadline: Deadline) -> Slot[C]:
+        """Hand out what ``slot`` holds; first replace it if it is dead, and make it if new."""
+        self._prepare(ledger, slot, deadline)
         if not ledger.alive:  # forked inside connect(): the connection is the parent's too
-            self._close_held(ledger, place)
+            self._close_held(ledger, slot)
             return self._take_within(deadline)
-        place.uses += 1
-        ledger.in_use[place.key] = place
-        return place
+        slot.uses += 1
+        ledger.in_use[slot.key] = slot
+        return slot
 
-    def _prepare(self, ledger: Ledger[C], place: Place[C], deadline: Deadline) -> None:
-        """Have ``place`` hold a connection that is alive; where that fails, give the place back."""
+    def _prepare(self, ledger: Ledger[C], slot: Slot[C], deadline: Deadline) -> None:
+        """Have ``slot`` hold a connection that is alive; where that fails, give the slot back."""
         try:
-            if place.conn is not None and not self._is_usable(ledger, place):
-                self._close_held(ledger, place)
-            if place.conn is None:
-                self._open(ledger, place, deadline)
+            if slot.conn is not None and not self._is_usable(ledger, slot):
+                self._close_held(ledger, slot)
+            if slot.conn is None:
+                self._open(ledger, slot, deadline)
             self._check_open("was closed while the caller waited")
         except BaseException:
-            self._retire(ledger, place)
+            self._retire(ledger, slot)
             raise
 
     # -- release ------------------------------------------------------------------------------
@@ -202,84 +202,84 @@ class Pool(Waiting[C], Inheritance[C]):
         ledger = self._ledger
         if not ledger.alive:  # as in acquire()
             ledger = self._checkpid()
-        place = ledger.in_use.pop(id(conn), None)
-        if place is None:
+        slot = ledger.in_use.pop(id(conn), None)
+        if slot is None:
             self._ignore(ledger, conn)
         else:
-            self._give_back(ledger, place)
+            self._give_back(ledger, slot)
 
-    def _give_back(self, ledger: Ledger[C], place: Place[C]) -> None:
+    def _give_back(self, ledger: Ledger[C], slot: Slot[C]) -> None:
         """Have what is not in use any more ready for the next user."""
-        if self._resets and not self._is_fit(ledger, place):
+        if self._resets and not self._is_fit(ledger, slot):
             return
         now = monotonic()
         # Written before the look: a `drain` in another thread has the last word.
-        place.fresh_until = fresh_until = now + self._fresh_for
-        if fresh_until > place.expires_at:
-            if place.expires_at == UNSEEN:
-                self._look_at_unseen(ledger, place)
-            expires_at = place.unseen if place.expires_at == UNSEEN else place.expires_at
+        slot.fresh_until = fresh_until = now + self._fresh_for
+        if fresh_until > slot.expires_at:
+            if slot.expires_at == UNSEEN:
+                self._look_at_unseen(ledger, slot)
+            expires_at = slot.unseen if slot.expires_at == UNSEEN else slot.expires_at
             if expires_at < fresh_until:
-                place.fresh_until = expires_at
-            if now >= expires_at or place.is_drained:
-                self._retire(ledger, place)
+                slot.fresh_until = expires_at
+            if now >= expires_at or slot.is_drained:
+                self._retire(ledger, slot)
                 return
-        ledger.available.append(place)
+        ledger.available.append(slot)
         # Looked at after the append: `close`, `drain` and `resize` first make the reaping due, and
         # then look at what is available.
         if ledger.waiters or now >= ledger.reap_at:
             self._look_after(ledger, now)
 
-    def _is_fit(self, ledger: Ledger[C], place: Place[C]) -> bool:
+    def _is_fit(self, ledger: Ledger[C], slot: Slot[C]) -> bool:
         """Whether `reset` has prepared it; where not, it is closed."""
         try:
             if (
-                not self._driver.sends_to_reset(place.conn)  # type: ignore[arg-type]
-                or self._is_intact(ledger, place)
-            ) and self._driver.reset(place.conn):  # type: ignore[arg-type]
+                not self._driver.reset_sends(slot.conn)  # type: ignore[arg-type]
+                or self._owns_descriptor(ledger, slot)
+            ) and self._driver.reset(slot.conn):  # type: ignore[arg-type]
                 return True
         except BaseException:
-            self._retire(ledger, place)
+            self._retire(ledger, slot)
             raise
-        self._retire(ledger, place)
+        self._retire(ledger, slot)
         return False
 
-    def _is_reusable(self, ledger: Ledger[C], place: Place[C], kind: type[BaseException]) -> bool:
+    def _is_reusable(self, ledger: Ledger[C], slot: Slot[C], kind: type[BaseException]) -> bool:
         """Whether `reset` may have what a block that such an error ended has used."""
         if not (self._resets and issubclass(kind, (Exception, GeneratorExit))):
             return False
         try:
-            return self._driver.is_in_step(place.conn)  # type: ignore[arg-type]
+            return self._driver.is_synchronized(slot.conn)  # type: ignore[arg-type]
         except BaseException:
-            self._retire(ledger, place)
+            self._retire(ledger, slot)
             raise
 
     def _end_by_error(
         self,
         ledger: Ledger[C],
-        place: Place[C],
+        slot: Slot[C],
         kind: type[BaseException],
         error: BaseException | None,
     ) -> None:
         """Take back what a block has used that an error has ended."""
         if error is not None and self._driver.must_evict(error):
             try:
-                self._retire(ledger, place)
+                self._retire(ledger, slot)
             finally:
                 self.drain()
-        elif self._is_reusable(ledger, place, kind):
-            self._give_back(ledger, place)
+        elif self._is_reusable(ledger, slot, kind):
+            self._give_back(ledger, slot)
         else:
-            self._retire(ledger, place)
+            self._retire(ledger, slot)
 
     def discard(self, conn: C) -> None:
         """Give a connection back to be closed, not used again. Else like `release`."""
         ledger = self._checkpid()
-        place = ledger.in_use.pop(id(conn), None)
-        if place is None:
+        slot = ledger.in_use.pop(id(conn), None)
+        if slot is None:
             self._ignore(ledger, conn)
         else:
-            self._retire(ledger, place)
+            self._retire(ledger, slot)
 
     def _ignore(self, ledger: Ledger[C], conn: C | None) -> None:
         """A foreign release, or a second one."""
@@ -296,7 +296,7 @@ class Pool(Waiting[C], Inheritance[C]):
         decides, unless the exception is no ``Exception`` (``SystemExit``, ``GreenletExit``).
         """
         lease = self._lease_class()
-        lease._place = None
+        lease._slot = None
         lease._pool = self
         if timeout is not POOL_TIMEOUT:
             lease._timeout = _options.seconds_or_none("timeout", timeout)
@@ -314,24 +314,24 @@ class Pool(Waiting[C], Inheritance[C]):
                 self._free_severed(ledger)
             self._check_open("is closed")
             # Nobody but this frame has it, so that nothing is lost wherever an exception strikes.
-            place = ledger.take_free(self._min_size)
-            if place is None:
+            slot = ledger.take_free(self._min_size)
+            if slot is None:
                 break
-            self._prepare(ledger, place, Deadline(0))
-            self._add(ledger, place)
+            self._prepare(ledger, slot, Deadline(0))
+            self._add(ledger, slot)
 
-    def _add(self, ledger: Ledger[C], place: Place[C]) -> None:
+    def _add(self, ledger: Ledger[C], slot: Slot[C]) -> None:
         """Have a new connection, which nobody has used, ready for its first user."""
         if not ledger.alive:  # forked inside connect()
-            self._close_held(ledger, place)
+            self._close_held(ledger, slot)
             return
         try:
-            self._make_ready(place.conn)  # type: ignore[arg-type]
+            self._make_ready(slot.conn)  # type: ignore[arg-type]
         except BaseException:
-            self._retire(ledger, place)
+            self._retire(ledger, slot)
             raise
-        place.fresh_until = min(monotonic() + self._fresh_for, place.expires_at)
-        self._put_back(ledger, place)
+        slot.fresh_until = min(monotonic() + self._fresh_for, slot.expires_at)
+        self._put_back(ledger, slot)
 
     def _make_ready(self, conn: C) -> None:
         """For integrations whose connections are made unconnected."""
@@ -373,7 +373,7 @@ class Pool(Waiting[C], Inheritance[C]):
         ledger = self._checkpid()
         available = list(ledger.available)
         in_use = list(ledger.in_use.values())
-        live = sum(place.uses for place in available + in_use)
+        live = sum(slot.uses for slot in available + in_use)
         # What is between the two just now, to be checked or reset, is counted when it arrives.
         ledger.acquired = max(ledger.acquired, live + ledger.retired_uses)
         return PoolStats(

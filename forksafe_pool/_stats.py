@@ -17,7 +17,7 @@ class PoolStats:
     pid: int
     max_size: int
     min_size: int
-    #: Places taken: available, in use, or between the two (being made or checked).
+    #: Slots taken: available, in use, or between the two (being made or checked).
     total: int
     available: int
     in_use: int

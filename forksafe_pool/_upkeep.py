@@ -13,7 +13,7 @@ from forksafe_pool._driver import Driver
 from forksafe_pool._end import End
 from forksafe_pool._errors import PoolBackOff, PoolClosed, PoolTimeout
 from forksafe_pool._handlers import raised_by_handler
-from forksafe_pool._ledger import UNSEEN, Ledger, Place
+from forksafe_pool._ledger import UNSEEN, Ledger, Slot
 from forksafe_pool._sever import DeadEnd, give_up_claim, keep_for_ever
 
 C = TypeVar("C")
@@ -36,7 +36,7 @@ _FAIR_CHANCE = 1.0
 
 
 class Upkeep(Generic[C]):
-    """The part of a `Pool` that looks after what its places hold."""
+    """The part of a `Pool` that looks after what its slots hold."""
 
     _name: str
     _max_size: int
@@ -133,7 +133,7 @@ class Upkeep(Generic[C]):
         if self._closed:
             raise self._driver.error(PoolClosed, f"{self.name} {state}")
 
-    def _open(self, ledger: Ledger[C], place: Place[C], deadline: Deadline) -> None:
+    def _open(self, ledger: Ledger[C], slot: Slot[C], deadline: Deadline) -> None:
         """Connect, after a wait where attempts have failed just now."""
         if ledger.failures:
             self._back_off(ledger, deadline)
@@ -141,22 +141,20 @@ class Upkeep(Generic[C]):
         seen = True
 
         def hold(conn: C) -> None:
-            error = self._driver.refuse(conn, ledger.roster)
+            error = self._driver.validate_new(conn, ledger.connections)
             if error is not None:
                 if ledger.alive:
                     raise error
                 return  # a signal handler has forked, and in the child it is cut off already
-            place.hold(conn)
-            ledger.ends[place.key] = end = self._driver.end_of(conn)
+            slot.hold(conn)
+            ledger.ends[slot.key] = end = self._driver.descriptor_of(conn)
             nonlocal seen
-            seen = self._driver.note(conn, end)
+            seen = self._driver.record_descriptor(conn, end)
 
         left = self._left_to_connect(ledger, deadline)
         try:
-            conn: C = _making.watched(
-                ledger.making, lambda: self._driver.connect_within(left), hold
-            )
-            if place.conn is None:  # closed, in a child: the caller begins anew
+            conn: C = _making.watched(ledger.making, lambda: self._driver.open(left), hold)
+            if slot.conn is None:  # closed, in a child: the caller begins anew
                 return
             ledger.opened += 1
             self._driver.configure(conn)
@@ -167,14 +165,14 @@ class Upkeep(Generic[C]):
             ledger.note_success()
         now = monotonic()
         if self._max_lifetime is None:
-            place.expires_at = float("inf")
+            slot.expires_at = float("inf")
         else:
             # Connections that were made together are not to expire together.
-            place.expires_at = now + self._max_lifetime * (1 - _LIFETIME_JITTER * _chance())
-        if not seen and not self._driver.note(conn, ledger.ends[place.key]):
-            place.unseen, place.expires_at = place.expires_at, UNSEEN
+            slot.expires_at = now + self._max_lifetime * (1 - _LIFETIME_JITTER * _chance())
+        if not seen and not self._driver.record_descriptor(conn, ledger.ends[slot.key]):
+            slot.unseen, slot.expires_at = slot.expires_at, UNSEEN
         if ledger.generation != generation:  # drained meanwhile
-            place.expire()
+            slot.expire()
         if self._max_idle is not None and ledger.reap_at == float("inf"):
             ledger.reap_at = now + self._max_idle
 
@@ -184,7 +182,7 @@ class Upkeep(Generic[C]):
         connect: Callable[[float | None], object],
         timeout: float | None,
     ) -> None:
-        """For what has a place and has lost its connection: as where it is new.
+        """For what has a slot and has lost its connection: as where it is new.
 
         ``connect(timeout)`` has it connect by itself, and is given what is left of ``timeout``.
         """
@@ -218,34 +216,34 @@ class Upkeep(Generic[C]):
 
     # -- judged -------------------------------------------------------------------------------
 
-    def _idle_since(self, place: Place[C]) -> float:
+    def _idle_since(self, slot: Slot[C]) -> float:
         """When it was released; earlier for one that expires soon, and is replaced then."""
-        return place.fresh_until - self._fresh_for
+        return slot.fresh_until - self._fresh_for
 
-    def _is_usable(self, ledger: Ledger[C], place: Place[C]) -> bool:
+    def _is_usable(self, ledger: Ledger[C], slot: Slot[C]) -> bool:
         now = monotonic()
-        idle = now - self._idle_since(place)
-        expires_at = place.unseen if place.expires_at == UNSEEN else place.expires_at
+        idle = now - self._idle_since(slot)
+        expires_at = slot.unseen if slot.expires_at == UNSEEN else slot.expires_at
         if now >= expires_at or (self._max_idle is not None and idle > self._max_idle):
             return False
-        if now < place.fresh_until:
+        if now < slot.fresh_until:
             return True
         return (
-            self._is_intact(ledger, place)
-            and self._driver.is_alive(place.conn)  # type: ignore[arg-type]
-            and not place.is_drained
+            self._owns_descriptor(ledger, slot)
+            and self._driver.is_alive(slot.conn)  # type: ignore[arg-type]
+            and not slot.is_drained
         )
 
-    def _look_at_unseen(self, ledger: Ledger[C], place: Place[C]) -> None:
+    def _look_at_unseen(self, ledger: Ledger[C], slot: Slot[C]) -> None:
         """Note where its descriptor leads, if it is connected by now."""
-        seen = self._driver.note(place.conn, ledger.ends[place.key])  # type: ignore[arg-type]
-        if seen and place.expires_at == UNSEEN:  # else drained meanwhile
-            place.expires_at = place.unseen
+        seen = self._driver.record_descriptor(slot.conn, ledger.ends[slot.key])  # type: ignore[arg-type]
+        if seen and slot.expires_at == UNSEEN:  # else drained meanwhile
+            slot.expires_at = slot.unseen
 
-    def _is_intact(self, ledger: Ledger[C], place: Place[C]) -> bool:
+    def _owns_descriptor(self, ledger: Ledger[C], slot: Slot[C]) -> bool:
         """Whether its descriptor is its own: to read or to write might reach somebody else's."""
-        end = ledger.ends.get(place.key)
-        return end is None or self._driver.is_intact(place.conn, end)  # type: ignore[arg-type]
+        end = ledger.ends.get(slot.key)
+        return end is None or self._driver.owns_descriptor(slot.conn, end)  # type: ignore[arg-type]
 
     # -- given back, closed -------------------------------------------------------------------
 
@@ -267,15 +265,15 @@ class Upkeep(Generic[C]):
         if self._closed:
             self._close_idle(ledger)
 
-    def _retire(self, ledger: Ledger[C], place: Place[C]) -> None:
-        """Close what ``place`` holds, then free it: the server never sees more than max_size."""
+    def _retire(self, ledger: Ledger[C], slot: Slot[C]) -> None:
+        """Close what ``slot`` holds, then free it: the server never sees more than max_size."""
         try:
-            self._close_held(ledger, place)
+            self._close_held(ledger, slot)
         finally:
-            place.vacate()
+            slot.vacate()
 
-    def _close_held(self, ledger: Ledger[C], place: Place[C]) -> None:
-        conn = place.conn
+    def _close_held(self, ledger: Ledger[C], slot: Slot[C]) -> None:
+        conn = slot.conn
         if conn is None:
             return
         try:
@@ -289,7 +287,7 @@ class Upkeep(Generic[C]):
                 with DeadEnd() as dead_end:
                     self._cut_off(conn, dead_end, ledger.ends.get(id(conn)))
         finally:
-            place.let_go()  # only now: a fork meanwhile has it to sever
+            slot.let_go()  # only now: a fork meanwhile has it to sever
 
     def _reap(self, ledger: Ledger[C], now: float) -> None:
         """Close what is more than max_size allows, or has been idle for longer than max_idle; the
@@ -298,18 +296,18 @@ class Upkeep(Generic[C]):
         reap_at = now + max_idle
         while ledger.size > self._min_size:
             try:
-                place = ledger.available.popleft()
+                slot = ledger.available.popleft()
             except IndexError:
                 break
-            idle_since = self._idle_since(place)
+            idle_since = self._idle_since(slot)
             if now - idle_since <= max_idle and ledger.size <= ledger.max_size:
-                ledger.available.appendleft(place)
+                ledger.available.appendleft(slot)
                 reap_at = idle_since + max_idle
-                if place.is_drained:  # in the meantime
+                if slot.is_drained:  # in the meantime
                     self._close_drained(ledger)
                 self._hand_on(ledger)
                 break
-            self._retire(ledger, place)
+            self._retire(ledger, slot)
         ledger.reap_at = reap_at
         # Looked at after that, as they make the reaping due after they have been published.
         if self._closed or ledger.size > ledger.max_size:
@@ -318,26 +316,26 @@ class Upkeep(Generic[C]):
     def _close_idle(self, ledger: Ledger[C]) -> None:
         while True:
             try:
-                place = ledger.available.popleft()
+                slot = ledger.available.popleft()
             except IndexError:
                 break
-            self._retire(ledger, place)
+            self._retire(ledger, slot)
 
     def _close_drained(self, ledger: Ledger[C]) -> None:
-        for place in list(ledger.available):
-            if place.is_drained:
+        for slot in list(ledger.available):
+            if slot.is_drained:
                 try:
-                    ledger.available.remove(place)
+                    ledger.available.remove(slot)
                 except ValueError:  # somebody has acquired it, and will see
                     continue
-                self._retire(ledger, place)
+                self._retire(ledger, slot)
 
-    def _put_back(self, ledger: Ledger[C], place: Place[C]) -> None:
+    def _put_back(self, ledger: Ledger[C], slot: Slot[C]) -> None:
         """What was taken and is not used is there for others."""
-        if place.is_drained:
-            self._retire(ledger, place)
+        if slot.is_drained:
+            self._retire(ledger, slot)
         else:
-            ledger.put_back(place)
+            ledger.put_back(slot)
         if self._closed or ledger.reap_at == float("-inf"):  # as after a release
             self._look_after(ledger, ledger.reap_at)
 
@@ -370,10 +368,10 @@ class Upkeep(Generic[C]):
     def _close_surplus(self, ledger: Ledger[C]) -> None:
         while ledger.size > ledger.max_size:
             try:
-                place = ledger.available.popleft()
+                slot = ledger.available.popleft()
             except IndexError:
                 break
-            self._retire(ledger, place)
+            self._retire(ledger, slot)
 
     def drain(self) -> None:
         """Replace every connection of this process: idle ones are closed now, and those in use
@@ -383,10 +381,10 @@ class Upkeep(Generic[C]):
         """
         ledger = self._checkpid()
         ledger.generation += 1
-        for holder in list(ledger.holders.values()):
-            place = holder()
-            if place is not None:
-                place.expire()
+        for holder in list(ledger.slots.values()):
+            slot = holder()
+            if slot is not None:
+                slot.expire()
         ledger.reap_at = float("-inf")  # what comes back just now is looked after
         self._close_drained(ledger)
 
@@ -408,7 +406,7 @@ class Upkeep(Generic[C]):
 
     def _is_harmless(self, conn: C, end: End) -> bool:
         """Whether it may be closed or freed: it has its own descriptor, or has forgotten it."""
-        if self._driver.is_intact(conn, end):
+        if self._driver.owns_descriptor(conn, end):
             return True
         with DeadEnd() as dead_end:
             return self._cut_off(conn, dead_end, end)
@@ -416,8 +414,8 @@ class Upkeep(Generic[C]):
     def _forget_lost(self, ledger: Ledger[C]) -> None:
         """Before the drivers' finalizers run: what has lost its descriptor closes nobody else's."""
         with DeadEnd() as dead_end:
-            known = list(ledger.roster.values()) + ledger.severed_in_use + ledger.severed_idle
+            known = list(ledger.connections.values()) + ledger.severed_in_use + ledger.severed_idle
             for conn in known:
                 end = ledger.ends.get(id(conn))
-                if end is not None and not self._driver.is_intact(conn, end):
+                if end is not None and not self._driver.owns_descriptor(conn, end):
                     self._cut_off(conn, dead_end, end)

@@ -1,4 +1,4 @@
-"""How a caller comes by a place: at once, in the queue, or not at all."""
+"""How a caller comes by a slot: at once, in the queue, or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._errors import PoolClosed, PoolTimeout, TooManyWaiting
-from forksafe_pool._ledger import Ledger, Place, Waiter
+from forksafe_pool._ledger import Ledger, Slot, Waiter
 from forksafe_pool._upkeep import Upkeep
 
 C = TypeVar("C")
@@ -21,25 +21,25 @@ _LOOK_AGAIN = 0.5
 class Waiting(Upkeep[C]):
     """The part of a `Pool` that takes places, and waits for them."""
 
-    def _take_or_queue(self, ledger: Ledger[C], deadline: Deadline) -> Place[C] | Waiter[C]:
+    def _take_or_queue(self, ledger: Ledger[C], deadline: Deadline) -> Slot[C] | Waiter[C]:
         self._check_open("is closed")
-        place = None if ledger.waiters else ledger.take()
-        if place is not None:
-            return place
+        slot = None if ledger.waiters else ledger.take()
+        if slot is not None:
+            return slot
         if (ledger.serving or ledger.waiters) and _interrupts(ledger):
             return self._take_at_hand(ledger)
         if deadline.seconds == 0:
             raise self._timed_out(ledger, deadline)
         return Waiter()
 
-    def _take_at_hand(self, ledger: Ledger[C]) -> Place[C]:
+    def _take_at_hand(self, ledger: Ledger[C]) -> Slot[C]:
         """For what has interrupted a hand-over or a wait of its own thread's. If it waited, so
         would they; and what it waits for may be what they have been handed."""
-        place = ledger.take_available()
-        if place is not None and monotonic() < place.fresh_until:
-            return place
-        if place is not None:
-            ledger.put_back(place)
+        slot = ledger.take_available()
+        if slot is not None and monotonic() < slot.fresh_until:
+            return slot
+        if slot is not None:
+            ledger.put_back(slot)
         ledger.timeouts += 1
         raise self._driver.error(
             PoolTimeout,
@@ -48,7 +48,7 @@ class Waiting(Upkeep[C]):
         )
 
     def _turn_away(self, ledger: Ledger[C], waiter: Waiter[C]) -> None:
-        """Raise if it is one too many: how many wait before it, its place in the queue tells."""
+        """Raise if it is one too many: how many wait before it, its position in the queue tells."""
         limit = self._max_waiting
         if limit is None or waiter not in ledger.waiters[limit:] or waiter.is_settled:
             return
@@ -58,7 +58,7 @@ class Waiting(Upkeep[C]):
             f"({ledger.numbers(apart_from=waiter)})",
         )
 
-    def _wait(self, ledger: Ledger[C], waiter: Waiter[C], deadline: Deadline) -> Place[C] | None:
+    def _wait(self, ledger: Ledger[C], waiter: Waiter[C], deadline: Deadline) -> Slot[C] | None:
         try:
             ledger.waiters.append(waiter)
             ledger.serve()  # what did not see the waiter is seen here
@@ -71,15 +71,15 @@ class Waiting(Upkeep[C]):
                     break
                 ledger.serve()
         except BaseException:
-            place = ledger.withdraw(waiter) if ledger.alive else None
-            if place is not None:
-                self._put_back(ledger, place)
+            slot = ledger.withdraw(waiter) if ledger.alive else None
+            if slot is not None:
+                self._put_back(ledger, slot)
             raise
         if not ledger.alive:
             return None
-        place = ledger.withdraw(waiter)
-        if place is not None:
-            return place
+        slot = ledger.withdraw(waiter)
+        if slot is not None:
+            return slot
         if waiter.closed:
             raise self._driver.error(PoolClosed, f"{self.name} was closed while the caller waited")
         raise self._timed_out(ledger, deadline)

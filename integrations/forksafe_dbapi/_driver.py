@@ -54,9 +54,9 @@ class DbapiDriver(Driver[C]):
         #: By id(), those whose block was ended by an exception.
         self._doubtful: set[int] = set()
 
-    def connect_within(self, timeout: float | None) -> C:
+    def open(self, timeout: float | None) -> C:
         if self._timeout is not None and not self._limit.is_a_driver_s:
-            return super().connect_within(timeout)
+            return super().open(timeout)
         arguments = {} if timeout is None else self._limit.arguments(timeout)
         conn = self.connect(**arguments)
         self._limit.lift(conn, arguments)
@@ -70,8 +70,8 @@ class DbapiDriver(Driver[C]):
             return _failures.is_read_only(error)
         return super().must_evict(error)
 
-    def refuse(self, conn: Any, roster: dict[int, C]) -> PoolError | None:
-        error = super().refuse(conn, roster)
+    def validate_new(self, conn: Any, connections: dict[int, C]) -> PoolError | None:
+        error = super().validate_new(conn, connections)
         if error is None and not callable(getattr(conn, "cursor", None)):
             return self.error(
                 PoolError,
@@ -88,12 +88,12 @@ class DbapiDriver(Driver[C]):
     def is_alive(self, conn: C) -> bool:
         return super().is_alive(conn) and (self._check is None or _rolls_back(conn))
 
-    def sends_to_reset(self, conn: C) -> bool:
+    def reset_sends(self, conn: C) -> bool:
         # psycopg2 tells whether there is anything to roll back.
         status = getattr(conn, "get_transaction_status", None)
         return status is None or self._reset is not None or status() != 0
 
-    def is_in_step(self, conn: C) -> bool:
+    def is_synchronized(self, conn: C) -> bool:
         self._doubtful.add(id(conn))  # left to reset, which follows
         return True
 

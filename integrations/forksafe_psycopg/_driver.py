@@ -113,8 +113,8 @@ class PsycopgDriver(Driver[Connection[Any]]):
             return _is_read_only(error)
         return super().must_evict(error)
 
-    def refuse(self, conn: Any, roster: dict[int, Connection[Any]]) -> PoolError | None:
-        error = super().refuse(conn, roster)
+    def validate_new(self, conn: Any, connections: dict[int, Connection[Any]]) -> PoolError | None:
+        error = super().validate_new(conn, connections)
         if error is None and not hasattr(conn, "pgconn"):
             return self.error(
                 PoolError,
@@ -122,7 +122,7 @@ class PsycopgDriver(Driver[Connection[Any]]):
             )
         return error
 
-    def end_of(self, conn: Connection[Any]) -> End:
+    def descriptor_of(self, conn: Connection[Any]) -> End:
         end: End | None = getattr(conn, _END, None)
         return End() if end is None else end
 
@@ -170,7 +170,7 @@ class PsycopgDriver(Driver[Connection[Any]]):
         )
         return False
 
-    def sends_to_reset(self, conn: Connection[Any]) -> bool:
+    def reset_sends(self, conn: Connection[Any]) -> bool:
         # Where there is no transaction there is nothing to roll back.
         return self._reset is not None or (conn.pgconn.transaction_status != TransactionStatus.IDLE)
 

@@ -22,7 +22,7 @@ class Transaction(Lease[Connection[Any]]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        conn = None if self._place is None else self._place.conn
+        conn = None if self._slot is None else self._slot.conn
         if kind is None and conn is not None and not conn.closed and self._holds():
             try:
                 _commit(conn)

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from forksafe_pool import pools
-from forksafe_pool._end import End, find_descriptor, is_intact
+from forksafe_pool._end import End, find_descriptor, owns_descriptor
 from forksafe_pool._process import Sentinel, sentinel
 from forksafe_pool._sever import DeadEnd, own_errors_suppressed
 from forksafe_pool._sever import sever as cut_off
@@ -74,7 +74,7 @@ class CountsReplies(LimitsConnecting):
         if not self._alive:
             self._leave_parent()
         sock: Any = self._sock
-        if sock is not None and not is_intact(sock, find_descriptor, end_of(self)):
+        if sock is not None and not owns_descriptor(sock, find_descriptor, end_of(self)):
             with DeadEnd() as dead_end:
                 cut_off(sock, find_descriptor, dead_end, end_of(self))
 
@@ -227,7 +227,7 @@ def forget_socket(conn: Any) -> None:
     conn.unread_replies = 0
     conn._parser.on_disconnect()
     if sock is not None:
-        if not is_intact(sock, find_descriptor, end_of(conn)):
+        if not owns_descriptor(sock, find_descriptor, end_of(conn)):
             with DeadEnd() as dead_end:
                 cut_off(sock, find_descriptor, dead_end, end_of(conn))
         sock.close()

@@ -17,7 +17,7 @@ from forksafe_pool import Pool, PoolError, _making, _options
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
 from forksafe_pool._end import End
-from forksafe_pool._ledger import Ledger, Place
+from forksafe_pool._ledger import Ledger, Slot
 from forksafe_pool._sever import DeadEnd
 from forksafe_redis import _connection
 
@@ -45,22 +45,22 @@ class RedisDriver(Driver[Any]):
     def is_connected(self, conn: Any) -> bool:
         return _connection.is_connected(conn)
 
-    def end_of(self, conn: Any) -> End:
-        return _connection.end_of(conn) if _is_redis(conn) else super().end_of(conn)
+    def descriptor_of(self, conn: Any) -> End:
+        return _connection.end_of(conn) if _is_redis(conn) else super().descriptor_of(conn)
 
-    def note(self, conn: Any, end: End) -> bool:
+    def record_descriptor(self, conn: Any, end: End) -> bool:
         # It does so itself when it connects.
-        return _is_redis(conn) or super().note(conn, end)
+        return _is_redis(conn) or super().record_descriptor(conn, end)
 
-    def is_intact(self, conn: Any, end: End) -> bool:
-        return super().is_intact(_connection.bare(conn), end)
+    def owns_descriptor(self, conn: Any, end: End) -> bool:
+        return super().owns_descriptor(_connection.bare(conn), end)
 
     def sever(self, conn: Any, dead_end: DeadEnd, end: End) -> bool:
         if _is_redis(conn):
             return _connection.sever(conn, dead_end)
         return super().sever(conn, dead_end, end)
 
-    def bare(self, conn: Any) -> object:
+    def unwrap(self, conn: Any) -> object:
         # A connection refers to its pool, through redis-py's handlers.
         return _connection.bare(conn)._sock if _is_redis(conn) else conn
 
@@ -121,7 +121,7 @@ class Connections(Pool[Any]):
     def _sever_inherited(self, ledger: Ledger[Any]) -> set[int]:
         self._closed = bool(ledger.closers)  # who waits in close() in the parent is not here
         found = super()._sever_inherited(ledger)
-        # No place here holds what was in use at a reset(), nor what came through a fork itself and
+        # No slot here holds what was in use at a reset(), nor what came through a fork itself and
         # was reconnected by who has it: a subscription, a client with a connection of its own.
         with DeadEnd() as dead_end:
             for known in list(self._made.values()):
@@ -139,20 +139,20 @@ class Connections(Pool[Any]):
         if _is_redis(conn) and _connection.bare(conn).pid != os.getpid():
             _connection.forget_socket(conn)
 
-    # A place gets its connection object first, and that is connected afterwards, again and again
+    # A slot gets its connection object first, and that is connected afterwards, again and again
     # if need be: as in redis-py it goes back unconnected where that has failed.
 
     def _back_off(self, ledger: Ledger[Any], deadline: Deadline) -> None:
         """Before an object is made. `connect` waits, which is what meets the server."""
 
-    def _prepare(self, ledger: Ledger[Any], place: Place[Any], deadline: Deadline) -> None:
+    def _prepare(self, ledger: Ledger[Any], slot: Slot[Any], deadline: Deadline) -> None:
         # Before it counts as in use: nothing is lost where a signal's exception strikes.
-        super()._prepare(ledger, place, deadline)
-        if _connection.is_disconnected(place.conn):
+        super()._prepare(ledger, slot, deadline)
+        if _connection.is_disconnected(slot.conn):
             try:
-                self.connect(place.conn, deadline)
+                self.connect(slot.conn, deadline)
             except BaseException:
-                self._put_back(ledger, place)
+                self._put_back(ledger, slot)
                 raise
 
     def connect(self, conn: Any, deadline: Deadline) -> None:
@@ -170,41 +170,41 @@ class Connections(Pool[Any]):
         if _connection.is_disconnected(conn):
             return  # another thread has closed it meanwhile
         ledger.note_success()
-        holder = ledger.holders.get(id(conn))  # another thread may have called reset()
-        place = None if holder is None else holder()
+        holder = ledger.slots.get(id(conn))  # another thread may have called reset()
+        slot = None if holder is None else holder()
         owner = self._owner()
-        if owner is not None and place is not None and place.uses <= 1:
+        if owner is not None and slot is not None and slot.uses <= 1:
             owner._note_connect(monotonic() - start)
 
     def acquire_after(self, lock: threading.RLock) -> Any:
-        """One that is there when ``lock`` is free; None if there is none, nor a free place."""
+        """One that is there when ``lock`` is free; None if there is none, nor a free slot."""
         ledger = self._checkpid()
         with lock, ledger.lock:
-            place = ledger.take()
-        if place is None:
+            slot = ledger.take()
+        if slot is None:
             return None
         ledger.timeouts -= 1  # that of the first attempt, which this one makes good
-        return self._lend(ledger, place, Deadline(0)).conn
+        return self._lend(ledger, slot, Deadline(0)).conn
 
     def for_each_idle(self, function: Callable[[Any], object]) -> None:
         """Call ``function`` with each available connection, while nobody else can have it."""
         ledger = self._checkpid()
-        for place in list(ledger.available):
+        for slot in list(ledger.available):
             try:
-                ledger.available.remove(place)
+                ledger.available.remove(slot)
             except ValueError:  # somebody has acquired it
                 continue
             try:
-                function(place.conn)
+                function(slot.conn)
             finally:
-                self._put_back(ledger, place)
+                self._put_back(ledger, slot)
 
     def fill(self) -> None:
         """Connect until `min_size` are connected: first what is idle and is not connected."""
         ledger = self._checkpid()
 
         def connect(conn: Any) -> None:
-            connected = sum(map(_connection.is_connected, list(ledger.roster.values())))
+            connected = sum(map(_connection.is_connected, list(ledger.connections.values())))
             if connected < self._min_size:
                 self._make_ready(conn)
 

@@ -37,15 +37,15 @@ class Internals(_Base):
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]
-        return [place.conn for place in list(self._pool._checkpid().available)]
+        return [slot.conn for slot in list(self._pool._checkpid().available)]
 
     @property
     def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
-        return {place.conn for place in list(self._pool._checkpid().in_use.values())}
+        return {slot.conn for slot in list(self._pool._checkpid().in_use.values())}
 
     @property
     def _connections(self) -> list[Any]:
-        return list(self._pool._checkpid().roster.values())
+        return list(self._pool._checkpid().connections.values())
 
     @property
     def _created_connections(self) -> int:  # type: ignore[override]

@@ -19,18 +19,18 @@ class RedisLease(Lease[Any]):
     def __init__(self, owner: ConnectionPool) -> None:
         self._owner = owner
         self._pool = owner._pool
-        self._place = None
+        self._slot = None
 
     def __enter__(self) -> Any:
-        if self._place is not None:
+        if self._slot is not None:
             raise self._is_entered()
         while True:
             connection = self._owner.get_connection()
             self._pool = pool = self._owner._pool
-            place = pool._checkpid().in_use.get(id(connection))
-            if place is not None:  # else lost meanwhile, to a fork or to reset()
-                self._place = place
-                self._turn = place.uses
+            slot = pool._checkpid().in_use.get(id(connection))
+            if slot is not None:  # else lost meanwhile, to a fork or to reset()
+                self._slot = slot
+                self._turn = slot.uses
                 return connection
 
     def __exit__(
@@ -39,15 +39,15 @@ class RedisLease(Lease[Any]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        place, holds = self._place, self._holds()
-        if place is None:
+        slot, holds = self._slot, self._holds()
+        if slot is None:
             raise self._is_not_entered()
-        self._place = None
+        self._slot = None
         if not holds:
             ledger = self._pool._checkpid()
-            if not place.belongs_to(ledger):  # else it was given back inside the block
-                self._pool._ignore(ledger, place.conn)
+            if not slot.belongs_to(ledger):  # else it was given back inside the block
+                self._pool._ignore(ledger, slot.conn)
         elif kind is None:
-            self._owner.release(place.conn)
+            self._owner.release(slot.conn)
         else:
-            self._owner.discard(place.conn)
+            self._owner.discard(slot.conn)

@@ -285,8 +285,8 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             or connection._should_reconnect
             or connection._re_auth_token
         ):
-            place = self._pool._checkpid().in_use.get(id(connection))
-            if place is not None and not self._is_taken_back(connection):
+            slot = self._pool._checkpid().in_use.get(id(connection))
+            if slot is not None and not self._is_taken_back(connection):
                 self._pool.discard(connection)
                 return
         self._pool.release(connection)
@@ -362,8 +362,8 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         the others lead there as well. Whether it has."""
         if not getattr(_connection.bare(connection), "is_read_only", False):
             return False
-        place = self._pool._checkpid().in_use.get(id(connection))
-        if place is not None and not place.is_drained:  # else another one was the first
+        slot = self._pool._checkpid().in_use.get(id(connection))
+        if slot is not None and not slot.is_drained:  # else another one was the first
             logger.warning("%s: the server is read-only, connections are replaced", self.name)
             self._pool.drain()
         return True

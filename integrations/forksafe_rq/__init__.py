@@ -1,6 +1,6 @@
 """RQ's worker for `forksafe_pool`: each job's process closes its pools when the job is done.
 
-Under its own name, in the place of ``rq.Worker``::
+Under its own name, in the slot of ``rq.Worker``::
 
     rq worker -w forksafe_rq.Worker
 

@@ -31,7 +31,7 @@ def _has_begun(conn: Any) -> bool:
 
 
 class Record(_ConnectionRecord):
-    """A place of the pool's. In a child it is in nobody's hands."""
+    """A slot of the pool's. In a child it is in nobody's hands."""
 
     #: Seconds that its user has waited for it.
     waited = 0.0

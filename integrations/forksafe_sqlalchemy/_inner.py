@@ -12,8 +12,8 @@ from typing import Any
 from forksafe_pool import Pool
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
-from forksafe_pool._end import End, find_descriptor, is_intact
-from forksafe_pool._ledger import Ledger, Place
+from forksafe_pool._end import End, find_descriptor, owns_descriptor
+from forksafe_pool._ledger import Ledger, Slot
 from forksafe_pool._sever import DeadEnd, keep_for_ever, sever
 from forksafe_sqlalchemy import _server
 from forksafe_sqlalchemy._connections import Record
@@ -27,7 +27,7 @@ class RecordDriver(Driver[Record]):
     #: The engine's: it may come later than the pool.
     dialect: Callable[[], object] = staticmethod(lambda: None)
 
-    def connect_within(self, timeout: float | None) -> Record:
+    def open(self, timeout: float | None) -> Record:
         record = self.connect()  # connects when it is configured
         record.seconds_to_connect = timeout
         return record
@@ -38,18 +38,18 @@ class RecordDriver(Driver[Record]):
     def close(self, record: Record) -> None:
         record.close()
 
-    def end_of(self, record: Record) -> End:
+    def descriptor_of(self, record: Record) -> End:
         return record.end
 
-    def note(self, record: Record, end: End) -> bool:
+    def record_descriptor(self, record: Record, end: End) -> bool:
         return True  # done where it is connected, later and maybe again
 
     def is_alive(self, record: Record) -> bool:
         return True  # SQLAlchemy asks, where it is told to
 
-    def is_intact(self, record: Record, end: End) -> bool:
+    def owns_descriptor(self, record: Record, end: End) -> bool:
         conn = record.dbapi_connection
-        return conn is None or end.at is None or is_intact(conn, find_descriptor, end)
+        return conn is None or end.at is None or owns_descriptor(conn, find_descriptor, end)
 
     def sever(self, record: Record, dead_end: DeadEnd, end: End) -> bool:
         record.starttime = 0  # so old that its loss says nothing about younger ones
@@ -59,7 +59,7 @@ class RecordDriver(Driver[Record]):
         keep_for_ever(conn)  # whatever becomes of its record
         return False
 
-    def bare(self, record: Record) -> object:
+    def unwrap(self, record: Record) -> object:
         return record.dbapi_connection
 
     def close_severed(self, record: Record) -> None:
@@ -112,11 +112,11 @@ class Records(Pool[Record]):
             name=name,
         )
 
-    def _take(self, timeout: float | None) -> Place[Record]:
+    def _take(self, timeout: float | None) -> Slot[Record]:
         began = monotonic()
-        place = super()._take(timeout)
-        place.conn.waited = monotonic() - began  # type: ignore[union-attr]
-        return place
+        slot = super()._take(timeout)
+        slot.conn.waited = monotonic() - began  # type: ignore[union-attr]
+        return slot
 
     def connect_again(
         self, ledger: Ledger[Record], record: Record, connect: Callable[[float | None], object]
@@ -163,7 +163,7 @@ class Records(Pool[Record]):
         record.dbapi_connection = detached.dbapi_connection
         with contextlib.suppress(Exception):
             record.note_end()
-        ledger.roster[id(record)] = record
+        ledger.connections[id(record)] = record
         weakref.finalize(detached, _forget, ledger, id(record)).atexit = False
 
     def may_close(self, conn: Any) -> bool:
@@ -173,10 +173,10 @@ class Records(Pool[Record]):
 
     def may_send(self, conn: Any) -> bool:
         record = self._record_of(conn)
-        return record is None or self._driver.is_intact(record, record.end)
+        return record is None or self._driver.owns_descriptor(record, record.end)
 
     def _record_of(self, conn: Any) -> Record | None:
-        for record in list(self._checkpid().roster.values()):
+        for record in list(self._checkpid().connections.values()):
             if record.dbapi_connection is conn:
                 return record
         return None
@@ -190,7 +190,7 @@ class Records(Pool[Record]):
 
     @property
     def queue(self) -> deque[Record | None]:
-        return deque(place.conn for place in list(self._checkpid().available))
+        return deque(slot.conn for slot in list(self._checkpid().available))
 
     def qsize(self) -> int:
         return len(self._checkpid().available)
@@ -201,4 +201,4 @@ class Records(Pool[Record]):
 
 def _forget(ledger: Ledger[Record], key: int) -> None:
     if ledger.alive:  # in a child it is still to be severed
-        ledger.roster.pop(key, None)
+        ledger.connections.pop(key, None)

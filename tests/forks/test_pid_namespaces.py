@@ -80,7 +80,7 @@ def test_a_pool_of_sockets(as_pid_1: AsPid1, fork: Fork) -> None:
             held = pool.acquire()
             pool.release(pool.acquire())
             ours = open_sockets() - before
-            names = {conn.getsockname() for conn in pool._ledger.roster.values()}
+            names = {conn.getsockname() for conn in pool._ledger.connections.values()}
 
             def child() -> tuple[int, int, int, int]:
                 pool.release(held)

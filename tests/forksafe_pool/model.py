@@ -229,13 +229,13 @@ class SideBySide:
         assert stats["total"] == self.total <= self.max_size
         assert stats["waiting"] == 0
         ledger = self.pool._ledger
-        available = [place.conn for place in ledger.available]
-        in_use = [place.conn for place in ledger.in_use.values()]
+        available = [slot.conn for slot in ledger.available]
+        in_use = [slot.conn for slot in ledger.in_use.values()]
         assert available == self.available
         assert set(in_use) == set(self.in_use)
         held = self.available + self.in_use
         assert len(set(held)) == len(held)
-        assert set(ledger.roster.values()) == set(held)
+        assert set(ledger.connections.values()) == set(held)
         assert not any(conn.closed for conn in held)
         assert all(conn.times_closed <= 1 for conn in self.connections.made)
         # None is forgotten: what is open and not held was inherited.

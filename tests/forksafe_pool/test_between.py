@@ -88,7 +88,7 @@ def test_a_drain(connections: Connections, begin: Begin) -> None:
         return begin(pool)
 
     def drain() -> None:
-        drained[:] = pool._ledger.roster.values()
+        drained[:] = pool._ledger.connections.values()
         pool.drain()
 
     for where in between(prepare, drain):
@@ -127,7 +127,7 @@ def test_the_last_place_is_taken(connections: Connections, take: Callable[[Fakes
 
     for where in between(prepare, take_it):
         assert pool.stats().total == 1, where
-        assert len(pool._ledger.roster) == 1, where
+        assert len(pool._ledger.connections) == 1, where
 
 
 def test_two_threads_resize(connections: Connections) -> None:

@@ -237,10 +237,10 @@ def test_what_the_reaper_is_looking_at_is_closed(connections: Connections, clock
 def test_close_does_not_wait_for_a_place_that_was_lost(connections: Connections) -> None:
     pool = Pool(connections)
     pool.release(pool.acquire())
-    place = pool._ledger.available.pop()
+    slot = pool._ledger.available.pop()
     closing = Caller(lambda: pool.close(timeout=LIMIT))
     eventually(lambda: len(pool._ledger.closers) == 1)
-    del place
+    del slot
     assert closing.result() is True
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from forksafe_pool import Pool
-from forksafe_pool._end import End, find_descriptor, is_closed, is_intact
+from forksafe_pool._end import End, find_descriptor, is_closed, owns_descriptor
 from forksafe_pool._handlers import raised_by_handler
 from forksafe_pool._sever import DeadEnd, sever
 
@@ -72,8 +72,8 @@ def lose(number: int, somebody: int | None = None) -> None:
 
 def test_what_leads_where_it_did_is_intact(pair: Pair) -> None:
     ours, _ = pair
-    assert is_intact(ours, find_descriptor, noted(ours))
-    assert is_intact(SimpleNamespace(_sock=ours), find_descriptor, End())
+    assert owns_descriptor(ours, find_descriptor, noted(ours))
+    assert owns_descriptor(SimpleNamespace(_sock=ours), find_descriptor, End())
 
 
 @pytest.mark.parametrize("wrapped", ["", "sock", "_sock"])
@@ -85,7 +85,7 @@ def test_a_python_socket_forgets_a_number_that_is_not_its_own(
     conn = SimpleNamespace(**{wrapped: ours}) if wrapped else ours
     end, number = noted(conn), ours.fileno()
     lose(number, somebody if taken else None)
-    assert not is_intact(conn, find_descriptor, end)
+    assert not owns_descriptor(conn, find_descriptor, end)
     with DeadEnd() as dead_end:
         assert sever(conn, find_descriptor, dead_end, end)
     assert ours.fileno() == -1
@@ -111,7 +111,7 @@ def test_a_number_that_is_free_is_taken_for_a_driver_in_c_to_close() -> None:
     with DeadEnd() as dead_end:
         assert sever(conn, find_descriptor, dead_end, end)
         assert sever(conn, find_descriptor, dead_end, end)  # again
-    assert is_intact(conn, find_descriptor, end)
+    assert owns_descriptor(conn, find_descriptor, end)
     assert os.read(conn.number, 1) == b""
     conn.close()
 
@@ -140,7 +140,7 @@ def test_what_has_connected_anew_by_itself_is_intact(pair: Pair) -> None:
     conn.sock.close()
     conn.sock = connected()
     assert conn.sock.fileno() == number
-    assert is_intact(conn, find_descriptor, end)
+    assert owns_descriptor(conn, find_descriptor, end)
     conn.sock.close()
 
 
@@ -155,7 +155,7 @@ def test_what_needs_a_callback_and_connects_anew_is_intact() -> None:
     conn.transport.inner.close()
     conn.transport.inner = connected()
     assert fileno(conn) == number
-    assert is_intact(conn, fileno, end)
+    assert owns_descriptor(conn, fileno, end)
     conn.transport.inner.close()
 
 
@@ -165,13 +165,13 @@ def test_what_was_never_noted_is_judged_by_its_kind(pair: Pair, somebody: int) -
     other = socket.socket(type=socket.SOCK_DGRAM)
     for number in (listener.fileno(), other.fileno(), somebody):
         os.dup2(number, ours.fileno())
-        assert not is_intact(ours, find_descriptor, End())
+        assert not owns_descriptor(ours, find_descriptor, End())
     listener.close()
     other.close()
 
 
 def test_what_shows_nothing_is_not_to_be_known() -> None:
-    assert is_intact(object(), find_descriptor, End())
+    assert owns_descriptor(object(), find_descriptor, End())
 
 
 def test_what_connects_late_is_noted_when_it_comes_back(somebody: int) -> None:
@@ -211,7 +211,7 @@ def test_a_driver_that_cannot_tell_just_now_is_believed_by_what_was_noted() -> N
         assert sever(conn, fileno, dead_end, end)
     assert os.read(conn.number, 1) == b""
     conn.close()
-    assert is_intact(conn, fileno, end)  # closed
+    assert owns_descriptor(conn, fileno, end)  # closed
 
 
 def test_what_says_that_it_is_closed() -> None:

@@ -29,7 +29,10 @@ class Severing:
 
     def __call__(self, conn: FakeConnection) -> int:
         caller, its_caller = sys._getframe(1), sys._getframe(2)
-        if not {"note", "is_intact"} & {caller.f_code.co_name, its_caller.f_code.co_name}:
+        if not {"note", "record_descriptor", "owns_descriptor"} & {
+            caller.f_code.co_name,
+            its_caller.f_code.co_name,
+        }:
             self.asked.append(conn)
         return -1
 

@@ -65,8 +65,8 @@ def test_what_died_since_it_was_released_under_a_frozen_clock_is_not_handed_out(
             pool.release(conn)
         peers[0].close()
         # Once check_after has passed it is looked at.
-        place = pool._ledger.available[0]
-        eventually(lambda: not pool._is_usable(pool._ledger, place))
+        slot = pool._ledger.available[0]
+        eventually(lambda: not pool._is_usable(pool._ledger, slot))
         with pool.connection() as other:
             assert other is not conn
             assert len(peers) == 2

@@ -102,9 +102,9 @@ def test_a_place_that_is_lost_is_free_again(connections: Connections) -> None:
     held = [pool.acquire(), pool.acquire()]
     for conn in held:
         pool.release(conn)
-    place = pool._ledger.available.pop()
+    slot = pool._ledger.available.pop()
     assert (pool.stats().total, pool.stats().available) == (2, 1)
-    del place
+    del slot
     assert (pool.stats().total, pool.stats().available) == (1, 1)
     assert pool.stats().acquired == 2
     conns = {pool.acquire(), pool.acquire()}
@@ -116,10 +116,10 @@ def test_a_new_place_that_is_lost_is_free_again(connections: Connections) -> Non
     pool = Pool(connections, max_size=1, timeout=0)
     for _ in range(3):
         with pool._ledger.lock:
-            place = pool._ledger.take()
-        assert place is not None
+            slot = pool._ledger.take()
+        assert slot is not None
         assert pool.stats().total == 1
-        del place
+        del slot
         assert pool.stats().total == 0
     pool.acquire()
 
@@ -135,9 +135,9 @@ def test_the_connection_of_a_lost_place_is_not_kept_alive() -> None:
 def test_a_waiter_gets_a_place_that_was_lost(connections: Connections) -> None:
     pool = Pool(connections, max_size=1)
     pool.release(pool.acquire())
-    place = pool._ledger.available.pop()
+    slot = pool._ledger.available.pop()
     caller = wait_in_line(pool, lambda: pool.acquire(timeout=2.0))
-    del place
+    del slot
     assert caller.result() is connections.made[1]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from forksafe_pool import Pool, PoolTimeout
-from forksafe_pool._ledger import Ledger, Place
+from forksafe_pool._ledger import Ledger, Slot
 from tests.forks.test_signal_handlers import interrupted_at
 from tests.forksafe_pool.fakes import Connections, FakeConnection, use
 from tests.forksafe_pool.threads import LIMIT, Caller, eventually, wait_in_line
@@ -66,17 +66,17 @@ def test_a_signal_handler_that_strikes_whoever_waits(
     while where:
         line += 1
         pool = Pool(connections, max_size=2)
-        holders = [Holder(pool), Holder(pool)]
+        slots = [Holder(pool), Holder(pool)]
 
-        def handler(pool: Pool[FakeConnection] = pool, holders: list[Holder] = holders) -> None:
+        def handler(pool: Pool[FakeConnection] = pool, slots: list[Holder] = slots) -> None:
             nonlocal served
-            for holder in holders:
+            for holder in slots:
                 holder.release()
             served += handle(pool)
 
         with interrupted_at(line, handler) as where:
             work(pool)
-        for holder in holders:
+        for holder in slots:
             holder.release()
         stats = pool.stats()
         assert (stats.in_use, stats.waiting, stats.total) == (0, 0, 2), where
@@ -158,12 +158,12 @@ def test_a_finalizer_inside_of_a_hand_over_gets_what_is_at_hand(
     take = Ledger.take
     got: list[Any] = []
 
-    def take_and_finalize(ledger: Ledger[Any]) -> Place[Any] | None:
-        place = take(ledger)
+    def take_and_finalize(ledger: Ledger[Any]) -> Slot[Any] | None:
+        slot = take(ledger)
         monkeypatch.setattr(Ledger, "take", take)
         got.append(handle(pool))  # nothing is at hand
         pool.release(second)
-        return place
+        return slot
 
     waiter = wait_in_line(pool, pool.acquire)
     monkeypatch.setattr(Ledger, "take", take_and_finalize)
@@ -184,7 +184,7 @@ def test_a_release_waits_for_nobody(
     entered, leave = threading.Event(), threading.Event()
     take = Ledger.take
 
-    def take_slowly(ledger: Ledger[Any]) -> Place[Any] | None:
+    def take_slowly(ledger: Ledger[Any]) -> Slot[Any] | None:
         monkeypatch.setattr(Ledger, "take", take)
         entered.set()
         assert leave.wait(LIMIT)

@@ -1,4 +1,4 @@
-"""The ledger's own corners: its lock, and places that change hands at the wrong moment."""
+"""The ledger's own corners: its lock, and slots that change hands at the wrong moment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from forksafe_pool import Pool
-from forksafe_pool._ledger import Ledger, Place, Waiter
+from forksafe_pool._ledger import Ledger, Slot, Waiter
 from tests.forksafe_pool.fakes import Connections, use
 
 
@@ -59,13 +59,13 @@ def test_a_place_is_given_back_once(connections: Connections) -> None:
     pool = Pool(connections)
     ledger = pool._ledger
     with ledger.lock:
-        place = ledger.take()
-    assert place is not None
-    place.uses = 3
+        slot = ledger.take()
+    assert slot is not None
+    slot.uses = 3
     for _ in range(2):
-        place.vacate()
+        slot.vacate()
         assert ledger.size == 0
-    del place
+    del slot
     assert ledger.size == 0
     assert ledger.retired_uses == 3
 
@@ -78,11 +78,11 @@ def serving(
     ledger.waiters.extend(waiters)
     take = Ledger.take
 
-    def take_and_finalize(ledger: Ledger[Any]) -> Place[Any] | None:
-        place = take(ledger)
+    def take_and_finalize(ledger: Ledger[Any]) -> Slot[Any] | None:
+        slot = take(ledger)
         monkeypatch.setattr(Ledger, "take", take)
         ledger.serve()
-        return place
+        return slot
 
     monkeypatch.setattr(Ledger, "take", take_and_finalize)
     ledger.serve()
@@ -98,9 +98,9 @@ def test_a_waiter_that_a_finalizer_served_is_served_once(
     pool.release(second)
     ledger = pool._ledger
     (waiter,) = serving(monkeypatch, ledger, waiting=1)
-    assert waiter.place is not None
-    assert waiter.place.conn is first
-    assert [place.conn for place in ledger.available] == [second]
+    assert waiter.slot is not None
+    assert waiter.slot.conn is first
+    assert [slot.conn for slot in ledger.available] == [second]
     assert ledger.size == 2
 
 
@@ -156,6 +156,6 @@ def test_a_waiter_that_a_finalizer_woke_is_woken_once(connections: Connections) 
     waiter.ready = Finalizing(lock)  # type: ignore[assignment]
     ledger.waiters.append(waiter)
     ledger.serve()
-    assert waiter.place is not None
+    assert waiter.slot is not None
     assert not lock.locked()
     assert not ledger.waiters

@@ -244,8 +244,8 @@ def test_what_a_waiter_was_handed_when_the_pool_is_drained_is_replaced(
     handed, drained = threading.Event(), threading.Event()
 
     def acquire() -> FakeConnection:
-        place = pool._take_or_queue(pool._ledger, pool._deadline(LIMIT))
-        got = pool._wait(pool._ledger, place, pool._deadline(LIMIT))  # type: ignore[arg-type]
+        slot = pool._take_or_queue(pool._ledger, pool._deadline(LIMIT))
+        got = pool._wait(pool._ledger, slot, pool._deadline(LIMIT))  # type: ignore[arg-type]
         handed.set()
         assert drained.wait(LIMIT)
         assert got is not None
@@ -279,8 +279,8 @@ def test_what_is_just_being_acquired_when_the_pool_is_drained_is_used_once_at_mo
             for module in ("_clock", "_lease", "_pool", "_upkeep"):
                 patch.setattr(f"forksafe_pool.{module}.monotonic", clock)
             before = pool._ledger.available[0].conn
-            for place in pool._ledger.available:
-                place.fresh_until, place.expires_at = 1001.0, 5000.0
+            for slot in pool._ledger.available:
+                slot.fresh_until, slot.expires_at = 1001.0, 5000.0
             with pool.connection():
                 pass
             pool.release(pool.acquire())

@@ -210,5 +210,5 @@ def test_what_a_daemon_cannot_have_is_no_endless_loop() -> None:
 def _let_grow_old() -> None:
     """As if the idle had been idle for longer than `check_after`."""
     for pool in forksafe_pool.pools():
-        for place in list(pool._ledger.available):
-            place.fresh_until = 0.0
+        for slot in list(pool._ledger.available):
+            slot.fresh_until = 0.0

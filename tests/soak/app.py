@@ -81,14 +81,14 @@ def index() -> str:
 
 def held(pool: Any) -> int:
     """How many descriptors its connections have."""
-    connections = list(pool._checkpid().roster.values())
+    connections = list(pool._checkpid().connections.values())
     return sum(pool._driver._fileno(connection) >= 0 for connection in connections)
 
 
 def lost(pool: Any) -> int:
     """How many of its places are not there, and how many there are too many, while nobody asks."""
     stats: forksafe_pool.PoolStats = pool.stats()
-    too_many = max(0, len(pool._checkpid().roster) - stats.max_size)
+    too_many = max(0, len(pool._checkpid().connections) - stats.max_size)
     return abs(stats.total - stats.available) + too_many
 
 

@@ -106,11 +106,11 @@ def test_what_was_renewed_meanwhile_is_seen(
         tried.append("once")
         if len(tried) > 1:
             return acquire()
-        place = inner._ledger.available.pop()
+        slot = inner._ledger.available.pop()
         try:
             return acquire()
         finally:
-            inner._ledger.put_back(place)
+            inner._ledger.put_back(slot)
 
     monkeypatch.setattr(inner, "acquire", at_a_bad_moment)
     pool.release(pool.get_connection())
