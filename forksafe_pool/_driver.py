@@ -26,24 +26,36 @@ _MISTAKES = (
 
 
 class Driver(Generic[C]):
-    """The callbacks given to `Pool`, and what is done where one is not given."""
+    """The driver's side of one pool: the callbacks of `Pool`, and what is done without them.
+
+    A subclass overrides what the callbacks cannot say, and is given as ``Pool(driver=…)``.
+
+    Parameters:
+        connect, check, configure, reset, close, fileno, evict_on: as for `Pool`.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
+    """
 
     #: For each of the pool's errors the one to raise instead: the library's own as well.
     error_classes: Mapping[type[PoolError], type[PoolError]] = {}
 
+    #: The name of the pool that it belongs to, for messages.
+    pool_name = "a pool"
+
     def __init__(
         self,
-        pool_name: str,
         connect: Callable[..., C],
-        check: Callable[[C], object] | None,
-        configure: Callable[[C], object] | None,
-        reset: Callable[[C], object] | None,
-        close: Callable[[C], object] | None,
-        fileno: Callable[[C], int] | None,
+        *,
+        check: Callable[[C], object] | None = None,
+        configure: Callable[[C], object] | None = None,
+        reset: Callable[[C], object] | None = None,
+        close: Callable[[C], object] | None = None,
+        fileno: Callable[[C], int] | None = None,
         evict_on: Callable[[BaseException], object] | None = None,
     ) -> None:
-        self.pool_name = pool_name
-        self.connect: Callable[..., C] = _options.connect_function(connect)
+        self._is_taken = False
+        self._connect: Callable[..., C] = _options.connect_function(connect)
         self._timeout = _options.takes_timeout(connect)
         self._check = _options.function_or_none("check", check, "conn")
         self._configure = _options.function_or_none("configure", configure, "conn")
@@ -57,11 +69,19 @@ class Driver(Generic[C]):
         """Whether `reset` does anything."""
         return self._reset is not None
 
+    def join(self, pool_name: str) -> None:
+        """Belong to a pool from now on. Raises ValueError if it belongs to another one."""
+        if self._is_taken:
+            raise ValueError(
+                f"driver belongs to {self.pool_name} already, and {pool_name} needs one of its own"
+            )
+        self._is_taken, self.pool_name = True, pool_name
+
     def error(self, kind: type[E], message: str) -> E:
         """An error of the pool, as `error_classes` has it."""
         return self.error_classes.get(kind, kind)(message)  # type: ignore[return-value]
 
-    def open(self, timeout: float | None) -> C:
+    def connect(self, timeout: float | None) -> C:
         """Make a connection; tell ``connect`` how long it may take, if it asks for that.
 
         Parameters:
@@ -69,14 +89,14 @@ class Driver(Generic[C]):
         """
         parameter = self._timeout
         if parameter is None:
-            return self.connect()
+            return self._connect()
         default = parameter.default
         if default is parameter.empty:
-            return self.connect(timeout=timeout)
+            return self._connect(timeout=timeout)
         # A shorter limit of its own stays.
         if timeout is None or (default is not None and default <= timeout):
-            return self.connect()
-        return self.connect(timeout=timeout)
+            return self._connect()
+        return self._connect(timeout=timeout)
 
     def is_server_failure(self, error: Exception) -> bool:
         """Whether a failed attempt to connect says something about the server.

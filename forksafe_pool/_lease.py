@@ -97,7 +97,7 @@ class Lease(Generic[C]):
             "already: use `with pool.connection() as conn:`"
         )
 
-    def _holds(self) -> bool:
+    def holds(self) -> bool:
         """Whether the connection is still this block's: not given back inside of it, and maybe
         lent again since; nor, in a child that was forked inside, its parent's."""
         slot = self._slot

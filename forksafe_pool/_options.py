@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -30,6 +30,16 @@ if TYPE_CHECKING:
         fileno: Callable[[C], int] | None
         evict_on: Callable[[BaseException], object] | None
         name: str | None
+
+
+#: The options of `Pool` that are the driver's part.
+_CALLBACKS = ("check", "configure", "reset", "close", "fileno", "evict_on")
+
+
+def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of `Pool` that are callbacks, which a driver takes, and the others."""
+    callbacks = {name: value for name, value in options.items() if name in _CALLBACKS}
+    return callbacks, {name: options[name] for name in options if name not in callbacks}
 
 
 def count(name: str, value: Any, *, at_least: int = 0) -> int:

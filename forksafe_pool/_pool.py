@@ -37,6 +37,8 @@ class Pool(Waiting[C], Inheritance[C]):
             ``connect`` itself can cut a connect short. Its errors reach who acquires; after one
             of the server's the next attempt waits a random time first, half a second at most. A
             caller that does not wait gets `PoolBackOff` meanwhile, after three in a row.
+        driver: instead of ``connect`` and the other callbacks, for whoever writes an integration:
+            a `forksafe_pool.extend.Driver`, for this pool alone.
         max_size: how many connections a process may have at a time.
         min_size: how many `fill` makes, and how many `max_idle` leaves alone.
         timeout: seconds that `acquire` may take in all: for its turn, for a wait after failures,
@@ -71,14 +73,14 @@ class Pool(Waiting[C], Inheritance[C]):
         TypeError, ValueError: an option is wrong; the message names it.
     """
 
-    # What an integration puts in their places.
-    _driver_class: type[Driver[C]] = Driver
-    _lease_class: type[Lease[C]] = Lease
+    #: What `connection` returns: an integration may have a subclass of its own.
+    lease_class: type[Lease[C]] = Lease
 
     def __init__(
         self,
-        connect: Callable[..., C],
+        connect: Callable[..., C] | None = None,
         *,
+        driver: Driver[C] | None = None,
         max_size: int = 10,
         min_size: int = 0,
         timeout: float | None = 20.0,
@@ -106,11 +108,19 @@ class Pool(Waiting[C], Inheritance[C]):
         self._check_after = check_after = _options.seconds("check_after", check_after)
         self._fresh_for = check_after if max_idle is None else min(check_after, max_idle)
         self._name = _options.text_or_none("name", name) or f"pool-{next(_unnamed)}"
-        self._driver: Driver[C] = self._driver_class(
-            self._name, connect, check, configure, reset, close, fileno, evict_on
-        )
+        callbacks = {
+            "connect": connect,
+            "check": check,
+            "configure": configure,
+            "reset": reset,
+            "close": close,
+            "fileno": fileno,
+            "evict_on": evict_on,
+        }
+        self._driver: Driver[C] = _driver_of(driver, callbacks)
+        self._driver.join(self._name)
         self._resets = self._driver.has_reset
-        self._lease_class = type(self)._lease_class  # CPython finds it faster here
+        self.lease_class = type(self).lease_class  # CPython finds it faster here
         self._closed = False
         self._ledger: Ledger[C] = Ledger(self._max_size)
         _registry.register(self)
@@ -295,7 +305,7 @@ class Pool(Waiting[C], Inheritance[C]):
         next user would read: its connection is closed, not reused. Where there is a `reset`, that
         decides, unless the exception is no ``Exception`` (``SystemExit``, ``GreenletExit``).
         """
-        lease = self._lease_class()
+        lease = self.lease_class()
         lease._slot = None
         lease._pool = self
         if timeout is not POOL_TIMEOUT:
@@ -420,3 +430,16 @@ class Pool(Waiting[C], Inheritance[C]):
             ledger = self._checkpid_finally()
             self._close_idle(ledger)
             self._forget_lost(ledger)
+
+
+def _driver_of(driver: Driver[C] | None, callbacks: dict[str, Any]) -> Driver[C]:
+    if driver is None:
+        return Driver(**callbacks)
+    if not isinstance(driver, Driver):
+        raise TypeError(f"driver must be a forksafe_pool.extend.Driver, not {driver!r}")
+    given = [name for name, callback in callbacks.items() if callback is not None]
+    if given:
+        raise TypeError(
+            f"give Pool a driver or callbacks, not both: pass {', '.join(given)} to the driver"
+        )
+    return driver

@@ -153,7 +153,7 @@ class Upkeep(Generic[C]):
 
         left = self._left_to_connect(ledger, deadline)
         try:
-            conn: C = _making.watched(ledger.making, lambda: self._driver.open(left), hold)
+            conn: C = _making.watched(ledger.making, lambda: self._driver.connect(left), hold)
             if slot.conn is None:  # closed, in a child: the caller begins anew
                 return
             ledger.opened += 1

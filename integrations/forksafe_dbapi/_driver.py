@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 from forksafe_dbapi import _failures, _queries
 from forksafe_dbapi._limits import ConnectLimit
 from forksafe_dbapi._session import Statement, is_in_transaction
-from forksafe_pool import PoolError, _options
-from forksafe_pool._driver import Driver
+from forksafe_pool import PoolError
+from forksafe_pool.extend import Driver, options
 
 logger = logging.getLogger("forksafe_dbapi")
 
@@ -32,33 +32,29 @@ class DbapiDriver(Driver[C]):
     """The callbacks given to `Pool`, with a rollback wherever one may have begun a transaction."""
 
     has_reset = True
-    #: None: by driver.
-    test_query: str | None = None
 
     def __init__(
         self,
-        pool_name: str,
         connect: Any,
-        check: Any,
-        configure: Any,
-        reset: Any,
-        close: Any,
-        fileno: Any,
-        evict_on: Any = None,
+        *,
+        reset: Any = None,
+        test_query: str | None = None,
+        **callbacks: Any,
     ) -> None:
-        reset = _options.function_or_statement("reset", reset)
+        reset = options.function_or_statement("reset", reset)
         self._statement = Statement(reset) if isinstance(reset, str) else None
         reset = self._start_anew if isinstance(reset, str) else reset
-        super().__init__(pool_name, connect, check, configure, reset, close, fileno, evict_on)
+        super().__init__(connect, reset=reset, **callbacks)
+        self._test_query = _queries.checked(test_query)
         self._limit = ConnectLimit(connect)
         #: By id(), those whose block was ended by an exception.
         self._doubtful: set[int] = set()
 
-    def open(self, timeout: float | None) -> C:
+    def connect(self, timeout: float | None) -> C:
         if self._timeout is not None and not self._limit.is_a_driver_s:
-            return super().open(timeout)
+            return super().connect(timeout)
         arguments = {} if timeout is None else self._limit.arguments(timeout)
-        conn = self.connect(**arguments)
+        conn = self._connect(**arguments)
         self._limit.lift(conn, arguments)
         return conn
 
@@ -138,7 +134,7 @@ class DbapiDriver(Driver[C]):
         return False
 
     def _answers(self, conn: C) -> bool:
-        query = self.test_query or _queries.for_driver(conn)
+        query = self._test_query or _queries.for_driver(conn)
         try:
             if _queries.answers(conn, query):
                 return True

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import forksafe_pool
-from forksafe_dbapi import _queries
 from forksafe_dbapi._driver import C, DbapiDriver
-from forksafe_pool._driver import Driver
+from forksafe_pool import extend
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from forksafe_pool._options import PoolOptions
+    from forksafe_pool.extend import PoolOptions
 
 
 class Pool(forksafe_pool.Pool[C]):
@@ -73,8 +72,6 @@ class Pool(forksafe_pool.Pool[C]):
             as ``fileno()`` nor as ``sock`` or ``_sock`` needs ``fileno=``.
     """
 
-    _driver_class: type[Driver[C]] = DbapiDriver
-
     def __init__(
         self,
         connect: Callable[..., C],
@@ -83,6 +80,8 @@ class Pool(forksafe_pool.Pool[C]):
         test_query: str | None = None,
         **options: Unpack[PoolOptions[C]],
     ) -> None:
-        test_query = _queries.checked(test_query)
-        super().__init__(connect, reset=reset, **options)  # type: ignore[arg-type]
-        self._driver.test_query = test_query  # type: ignore[attr-defined]
+        callbacks, others = extend.options.split(options)
+        driver: DbapiDriver[C] = DbapiDriver(
+            connect, reset=reset, test_query=test_query, **callbacks
+        )
+        super().__init__(driver=driver, **others)

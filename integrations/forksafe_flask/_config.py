@@ -18,7 +18,8 @@ import redis.connection
 from redis import Redis
 from redis.exceptions import RedisError
 
-from forksafe_pool import Pool, _options
+from forksafe_pool import Pool
+from forksafe_pool.extend import options as checks
 from forksafe_redis import BlockingConnectionPool
 
 _CALLBACKS = ("connect", "check", "configure", "reset", "close", "fileno", "evict_on")
@@ -98,7 +99,7 @@ def _build_redis(where: str, url_key: str, options: dict[str, Any]) -> RedisPool
     with _naming(where):
         # redis-py would take 0 for its default.
         size = {"max_connections": 1, **options, **in_url}["max_connections"]
-        _options.count("max_connections", size, at_least=1)
+        checks.count("max_connections", size, at_least=1)
         _check_sense({**options, **in_url})
         pool = BlockingConnectionPool.from_url(url, **options)
         try:
@@ -117,7 +118,7 @@ def _build_redis(where: str, url_key: str, options: dict[str, Any]) -> RedisPool
 
 def _check_sense(options: Mapping[str, Any]) -> None:
     """What redis-py could do something with, or Redis itself would refuse."""
-    _options.seconds("health_check_interval", options.get("health_check_interval") or 0)
+    checks.seconds("health_check_interval", options.get("health_check_interval") or 0)
     name = options.get("client_name") or ""
     if not re.fullmatch("[!-~]*", str(name)):
         raise ValueError(f"client_name must be text without blanks, not {name!r}")
@@ -173,7 +174,7 @@ def _check_known(where: str, options: Iterable[str], *classes: type) -> None:
     known = {name for signature in signatures for name in signature.parameters}
     for option in options:
         if option not in known:
-            hint = _options.did_you_mean(_TWINS.get(option, option), known)
+            hint = checks.did_you_mean(_TWINS.get(option, option), known)
             raise ValueError(
                 f'{where}["{option}"]: unknown option of {classes[0].__qualname__}{hint}'
             )

@@ -11,7 +11,7 @@ from redis import Redis
 
 from forksafe_flask import _cli, _config
 from forksafe_pool import Pool, PoolStats
-from forksafe_pool._lease import Lease
+from forksafe_pool.extend import Lease
 from forksafe_redis import BlockingConnectionPool
 
 # Where an app context keeps its `_Leases`, and an app its pools: in the app, since a pool's
@@ -157,7 +157,7 @@ class ForkSafePool:
             leases: _Leases = g.setdefault(_LEASES, _Leases())
             leased = leases.get(key)
             if leased is not None:
-                if leased[0]._holds():
+                if leased[0].holds():
                     return leased[1]
                 leases.pop(key, None)
             leases.end_of_ended_threads()
@@ -234,7 +234,7 @@ class _Leases(dict[tuple[threading.Thread, str], tuple[Lease[Any], Any]]):
             for key in list(self):
                 leased = self.get(key)
                 # Of an inherited lease's thread nothing can be said, but it need not be given back.
-                if leased is not None and leased[0]._holds() and _has_ended(key[0]):
+                if leased is not None and leased[0].holds() and _has_ended(key[0]):
                     stack.callback(self._end_one, key, None, None, None)
 
     def __del__(self) -> None:

@@ -12,7 +12,7 @@ from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
-from forksafe_pool import _options
+from forksafe_pool.extend import options
 
 # What psycopg's connect takes beside the parameters of libpq.
 _ARGUMENTS = {
@@ -42,7 +42,7 @@ def check(conninfo: str, kwargs: dict[str, Any]) -> None:
     libpq = {info.keyword.decode() for info in Conninfo.get_defaults()}
     for name in kwargs:
         if name not in _ARGUMENTS | libpq:
-            hint = _options.did_you_mean(name, _ARGUMENTS | libpq)
+            hint = options.did_you_mean(name, _ARGUMENTS | libpq)
             raise ValueError(f'kwargs["{name}"]: unknown argument of psycopg.connect{hint}')
     given = {f"{name} in conninfo": (name, value) for name, value in written.items()}
     given |= {f'kwargs["{name}"]': (name, value) for name, value in kwargs.items()}
@@ -73,7 +73,7 @@ def _text(where: str, value: Any) -> None:
 
 
 def _row_factory(where: str, value: Any) -> None:
-    _options.function(where, value, "cursor")
+    options.function(where, value, "cursor")
 
 
 def _cursor_factory(where: str, value: Any) -> None:
@@ -115,7 +115,7 @@ def _connect_timeout(where: str, value: Any) -> None:
 def _one_of(*values: str) -> Callable[[str, Any], None]:
     def check(where: str, value: Any) -> None:
         if str(value) not in values:
-            hint = _options.did_you_mean(str(value), values)
+            hint = options.did_you_mean(str(value), values)
             raise ValueError(f"{where} must be one of {', '.join(values)}, not {value!r}{hint}")
 
     return check
@@ -125,7 +125,7 @@ def _one_of(*values: str) -> Callable[[str, Any], None]:
 _CHECKS: dict[str, Callable[[str, Any], object]] = {
     "row_factory": _row_factory,
     "cursor_factory": _cursor_factory,
-    "prepare_threshold": _options.count,
+    "prepare_threshold": options.count,
     "context": _context,
     "autocommit": _autocommit,
     "port": _port,

@@ -15,11 +15,17 @@ from psycopg import Connection, OperationalError, ProgrammingError
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from forksafe_pool import PoolError, _options, pools
-from forksafe_pool._driver import Driver
-from forksafe_pool._end import End
-from forksafe_pool._process import Sentinel
-from forksafe_pool._sever import DeadEnd, is_readable, keep_for_ever, sever
+from forksafe_pool import PoolError, pools
+from forksafe_pool.extend import (
+    DeadEnd,
+    Descriptor,
+    Driver,
+    Sentinel,
+    is_readable,
+    keep_for_ever,
+    options,
+    sever,
+)
 from forksafe_psycopg._errors import ERROR_CLASSES
 from forksafe_psycopg._session import Statement
 
@@ -42,7 +48,7 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
     anything: asking severs. All that psycopg sends and reads goes through ``wait``, but for these.
     """
     itself = weakref.ref(conn)  # a cycle would keep what was dropped until the collector comes by
-    end: End = End()
+    end: Descriptor = Descriptor()
     setattr(conn, _END, end)
 
     def asking(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,21 +91,19 @@ class PsycopgDriver(Driver[Connection[Any]]):
 
     def __init__(
         self,
-        pool_name: str,
         connect: Callable[..., Connection[Any]],
-        check: Callback | None,
-        configure: Callback | None,
-        reset: Callback | str | None,
-        close: Callback | None,
-        fileno: Callable[[Connection[Any]], int] | None,
-        evict_on: Callable[[BaseException], object] | None = None,
+        *,
+        check: Callback | None = None,
+        reset: Callback | str | None = None,
+        fileno: Callable[[Connection[Any]], int] | None = None,
+        **callbacks: Any,
     ) -> None:
-        reset = _options.function_or_statement("reset", reset)
+        reset = options.function_or_statement("reset", reset)
         self._statement = Statement(reset) if isinstance(reset, str) else None
         reset = self._start_anew if isinstance(reset, str) else reset
         check = _answers if check is None else check
         fileno = _descriptor if fileno is None else fileno
-        super().__init__(pool_name, connect, check, configure, reset, close, fileno, evict_on)
+        super().__init__(connect, check=check, reset=reset, fileno=fileno, **callbacks)
 
     def is_server_failure(self, error: Exception) -> bool:
         if isinstance(error, psycopg.Error) and not isinstance(
@@ -122,9 +126,9 @@ class PsycopgDriver(Driver[Connection[Any]]):
             )
         return error
 
-    def descriptor_of(self, conn: Connection[Any]) -> End:
-        end: End | None = getattr(conn, _END, None)
-        return End() if end is None else end
+    def descriptor_of(self, conn: Connection[Any]) -> Descriptor:
+        end: Descriptor | None = getattr(conn, _END, None)
+        return Descriptor() if end is None else end
 
     def configure(self, conn: Connection[Any]) -> None:
         super().configure(conn)

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import Connection, ProgrammingError
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from forksafe_pool._lease import Lease
+from forksafe_pool.extend import Lease
 
 
 class Transaction(Lease[Connection[Any]]):
@@ -23,7 +23,7 @@ class Transaction(Lease[Connection[Any]]):
         traceback: TracebackType | None,
     ) -> None:
         conn = None if self._slot is None else self._slot.conn
-        if kind is None and conn is not None and not conn.closed and self._holds():
+        if kind is None and conn is not None and not conn.closed and self.holds():
             try:
                 _commit(conn)
             except BaseException as failed:

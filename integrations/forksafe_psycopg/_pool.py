@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import Connection
 
 import forksafe_pool
-from forksafe_pool import _options
-from forksafe_pool._process import sentinel
+from forksafe_pool import extend
 from forksafe_psycopg import _arguments
 from forksafe_psycopg._driver import PsycopgDriver, ask_first
 from forksafe_psycopg._lease import Transaction
@@ -18,7 +17,7 @@ from forksafe_psycopg._limits import ConnectLimit
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from forksafe_pool._options import PoolOptions
+    from forksafe_pool.extend import PoolOptions
 
 
 class _Pooled:
@@ -70,8 +69,7 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
         TypeError, ValueError: an option is wrong; the message names it.
     """
 
-    _driver_class = PsycopgDriver
-    _lease_class = Transaction
+    lease_class = Transaction
 
     def __init__(
         self,
@@ -90,18 +88,19 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
             )
         arguments = dict(kwargs or {})
         for name in arguments:
-            _options.text("a name in kwargs", name)
+            extend.options.text("a name in kwargs", name)
         # A class of one's own may take what psycopg's does not.
         _arguments.check(conninfo, arguments if connection_class is Connection else {})
 
         limit = ConnectLimit(connection_class.connect, conninfo, arguments)
 
         def connect(timeout: float | None) -> Connection[Any]:
-            alive = sentinel()  # before: a signal's handler may fork inside
+            alive = extend.sentinel()  # before: a signal's handler may fork inside
             conn = connection_class.connect(conninfo, **(arguments | limit.arguments(timeout)))
             if hasattr(conn, "pgconn"):  # whatever a class of one's own has returned
                 conn._pool = _POOLED
                 ask_first(conn, alive)
             return conn
 
-        super().__init__(connect, reset=reset, **options)  # type: ignore[arg-type]
+        callbacks, others = extend.options.split(options)
+        super().__init__(driver=PsycopgDriver(connect, reset=reset, **callbacks), **others)

@@ -8,7 +8,8 @@ from typing import Any
 import redis
 
 import forksafe_pool
-from forksafe_pool import PoolError, _options
+from forksafe_pool import PoolError
+from forksafe_pool.extend import options
 from forksafe_redis import _metrics
 from forksafe_redis._errors import NoConnectionAvailable, TooManyWaiting
 from forksafe_redis._pool import ConnectionPool
@@ -30,7 +31,7 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
     _timeout: float | None
 
     def reset(self) -> None:
-        _options.function("queue_class", self.queue_class, "max_connections")
+        options.function("queue_class", self.queue_class, "max_connections")
         super().reset()
 
     @property
@@ -40,7 +41,7 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
     @timeout.setter
     def timeout(self, value: float | None) -> None:
         if hasattr(self, "_pool"):  # else reset() does it, in the constructor
-            self._pool._timeout = _options.seconds_or_none("timeout", value)
+            self._pool._timeout = options.seconds_or_none("timeout", value)
         self._timeout = value
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from redis.connection import AbstractConnection
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from forksafe_pool._clock import Deadline
+from forksafe_pool.extend import Deadline
 from forksafe_redis._errors import ConnectTimeout
 
 if TYPE_CHECKING:

@@ -13,10 +13,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from forksafe_pool import pools
-from forksafe_pool._end import End, find_descriptor, owns_descriptor
-from forksafe_pool._process import Sentinel, sentinel
-from forksafe_pool._sever import DeadEnd, own_errors_suppressed
-from forksafe_pool._sever import sever as cut_off
+from forksafe_pool.extend import (
+    DeadEnd,
+    Descriptor,
+    Sentinel,
+    find_descriptor,
+    own_errors_suppressed,
+    owns_descriptor,
+    sentinel,
+)
+from forksafe_pool.extend import sever as cut_off
 from forksafe_redis._connecting import LimitsConnecting
 
 
@@ -46,7 +52,7 @@ class CountsReplies(LimitsConnecting):
     #: Whether its server has said that it is: a replica, since a failover.
     is_read_only = False
     #: Where its socket leads; made with it.
-    _end: End | None = None
+    _end: Descriptor | None = None
     #: Whether metrics count it as used.
     is_counted = False
 
@@ -167,12 +173,12 @@ def bare(conn: Any) -> Any:
     return getattr(conn, "_conn", conn)
 
 
-def end_of(conn: Any) -> End:
+def end_of(conn: Any) -> Descriptor:
     """Where its socket leads."""
     conn = bare(conn)
-    end: End | None = getattr(conn, "_end", None)
+    end: Descriptor | None = getattr(conn, "_end", None)
     if end is None:
-        end = conn._end = End()
+        end = conn._end = Descriptor()
     return end
 
 

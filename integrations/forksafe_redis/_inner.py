@@ -13,12 +13,17 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from forksafe_pool import Pool, PoolError, _making, _options
-from forksafe_pool._clock import Deadline, monotonic
-from forksafe_pool._driver import Driver
-from forksafe_pool._end import End
+from forksafe_pool import Pool, PoolError
 from forksafe_pool._ledger import Ledger, Slot
-from forksafe_pool._sever import DeadEnd
+from forksafe_pool.extend import (
+    DeadEnd,
+    Deadline,
+    Descriptor,
+    Driver,
+    monotonic,
+    opening,
+    options,
+)
 from forksafe_redis import _connection
 
 if TYPE_CHECKING:
@@ -45,17 +50,17 @@ class RedisDriver(Driver[Any]):
     def is_connected(self, conn: Any) -> bool:
         return _connection.is_connected(conn)
 
-    def descriptor_of(self, conn: Any) -> End:
+    def descriptor_of(self, conn: Any) -> Descriptor:
         return _connection.end_of(conn) if _is_redis(conn) else super().descriptor_of(conn)
 
-    def record_descriptor(self, conn: Any, end: End) -> bool:
+    def record_descriptor(self, conn: Any, end: Descriptor) -> bool:
         # It does so itself when it connects.
         return _is_redis(conn) or super().record_descriptor(conn, end)
 
-    def owns_descriptor(self, conn: Any, end: End) -> bool:
+    def owns_descriptor(self, conn: Any, end: Descriptor) -> bool:
         return super().owns_descriptor(_connection.bare(conn), end)
 
-    def sever(self, conn: Any, dead_end: DeadEnd, end: End) -> bool:
+    def sever(self, conn: Any, dead_end: DeadEnd, end: Descriptor) -> bool:
         if _is_redis(conn):
             return _connection.sever(conn, dead_end)
         return super().sever(conn, dead_end, end)
@@ -78,10 +83,8 @@ class Connections(Pool[Any]):
     pool open until the collector comes by.
     """
 
-    _driver_class = RedisDriver
-
     def __init__(
-        self, owner: ConnectionPool, made: dict[int, weakref.ref[Any]], **options: Any
+        self, owner: ConnectionPool, made: dict[int, weakref.ref[Any]], **settings: Any
     ) -> None:
         reference = weakref.ref(owner)
 
@@ -104,7 +107,7 @@ class Connections(Pool[Any]):
 
         self._owner = reference
         self._made = made
-        super().__init__(make, check=is_alive, close=close, **options)
+        super().__init__(driver=RedisDriver(make, check=is_alive, close=close), **settings)
 
     def _new_ledger(self, ancestor: Ledger[Any]) -> Ledger[Any]:
         ledger = super()._new_ledger(ancestor)
@@ -163,7 +166,7 @@ class Connections(Pool[Any]):
         left = self._left_to_connect(ledger, deadline)
         start = monotonic()
         try:
-            _making.watched(ledger.making, lambda: _connection.connect(conn, left))
+            opening(ledger.making, lambda: _connection.connect(conn, left))
         except BaseException as error:
             self._note_failure(ledger, error, left)
             raise
@@ -220,7 +223,7 @@ class Connections(Pool[Any]):
 
         Unlike other pools a redis-py pool may be used meanwhile and afterwards.
         """
-        timeout = _options.seconds_or_none("timeout", timeout)
+        timeout = options.seconds_or_none("timeout", timeout)
         ledger = self._checkpid()
         self._closed = True
         try:

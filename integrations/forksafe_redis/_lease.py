@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from forksafe_pool._lease import Lease
+from forksafe_pool.extend import Lease
 
 if TYPE_CHECKING:
     from forksafe_redis._pool import ConnectionPool
@@ -39,7 +39,7 @@ class RedisLease(Lease[Any]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        slot, holds = self._slot, self._holds()
+        slot, holds = self._slot, self.holds()
         if slot is None:
             raise self._is_not_entered()
         self._slot = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis.lock
 
-from forksafe_pool import _process
+from forksafe_pool.extend import sentinel
 
 
 class _Holder:
@@ -19,7 +19,7 @@ class _Holder:
     """
 
     def __init__(self, local: Any, ancestor: _Holder | None = None) -> None:
-        self.alive = _process.sentinel()
+        self.alive = sentinel()
         self.local = local
         #: Of the process that this one was forked from.
         self.ancestor = ancestor

@@ -14,9 +14,9 @@ import redis.connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from forksafe_pool import PoolBackOff, PoolError, PoolStats, _options
-from forksafe_pool._clock import Deadline, monotonic
+from forksafe_pool import PoolBackOff, PoolError, PoolStats
 from forksafe_pool._ledger import Ledger
+from forksafe_pool.extend import Deadline, monotonic, options
 from forksafe_redis import _checks, _connection, _metrics
 from forksafe_redis._errors import ReconnectSuppressed, TooManyConnections
 from forksafe_redis._inner import Connections
@@ -63,7 +63,7 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             "check_after": _number("check_after", check_after),
             "name": name,
         }
-        _options.count("min_size", self._options["min_size"])
+        options.count("min_size", self._options["min_size"])
         if "timeout" in kwargs:  # redis-py 5.0 leaves it as text
             kwargs["timeout"] = _number("timeout", kwargs["timeout"])
         _checks.check_of_pool(kwargs)
@@ -106,8 +106,8 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         self._counting = self._made_by if is_usual else None
 
     def _check_size(self, size: Any) -> None:
-        _options.count("max_connections", size, at_least=1)
-        _options.not_larger("min_size", self._options["min_size"], "max_connections", size)
+        options.count("max_connections", size, at_least=1)
+        options.not_larger("min_size", self._options["min_size"], "max_connections", size)
 
     # redis-py's users may write these two later.
 

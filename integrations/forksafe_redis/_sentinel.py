@@ -7,7 +7,7 @@ from typing import Any
 
 import redis.sentinel
 
-from forksafe_pool import _options
+from forksafe_pool.extend import options
 from forksafe_redis import _metrics
 from forksafe_redis._pool import ConnectionPool
 
@@ -19,7 +19,7 @@ class SentinelConnectionPool(ConnectionPool, redis.sentinel.SentinelConnectionPo
     """
 
     def __init__(self, service_name: str, sentinel_manager: Any, **kwargs: Any) -> None:
-        _options.text("service_name", service_name)
+        options.text("service_name", service_name)
         if not hasattr(sentinel_manager, "discover_master"):
             raise TypeError(
                 f"sentinel_manager must be a redis.sentinel.Sentinel, not {sentinel_manager!r}"

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord
 
-from forksafe_pool import _process
-from forksafe_pool._end import End, find_socket
+from forksafe_pool.extend import Descriptor, Sentinel, find_socket, sentinel
 from forksafe_sqlalchemy._errors import PoolError
 
 if TYPE_CHECKING:
@@ -41,10 +40,10 @@ class Record(_ConnectionRecord):
     read_timeouts: tuple[float | None, float | None] = (None, None)
 
     def __init__(self, pool: QueuePool) -> None:
-        self.alive = _process.sentinel()
+        self.alive = sentinel()
         self._queue_pool = pool
         #: Where the descriptor of its connection leads.
-        self.end = End()
+        self.end = Descriptor()
         super().__init__(pool, connect=False)
 
     @property
@@ -81,13 +80,13 @@ class Fairy(_ConnectionFairy):
     __slots__ = ()
 
     _pool: QueuePool
-    alive: _process.Sentinel
+    alive: Sentinel
 
     @staticmethod
     def of(fairy: Any) -> PoolProxiedConnection:
         """SQLAlchemy makes fairies of its own class alone: one of them, as a `Fairy`."""
         record = fairy._connection_record
-        fairy.alive = _process.sentinel() if record is None else record.alive
+        fairy.alive = sentinel() if record is None else record.alive
         fairy.__class__ = Fairy
         return fairy  # type: ignore[no-any-return]
 

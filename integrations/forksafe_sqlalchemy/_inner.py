@@ -10,11 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 from forksafe_pool import Pool
-from forksafe_pool._clock import Deadline, monotonic
-from forksafe_pool._driver import Driver
-from forksafe_pool._end import End, find_descriptor, owns_descriptor
 from forksafe_pool._ledger import Ledger, Slot
-from forksafe_pool._sever import DeadEnd, keep_for_ever, sever
+from forksafe_pool.extend import (
+    DeadEnd,
+    Deadline,
+    Descriptor,
+    Driver,
+    find_descriptor,
+    keep_for_ever,
+    monotonic,
+    owns_descriptor,
+    sever,
+)
 from forksafe_sqlalchemy import _server
 from forksafe_sqlalchemy._connections import Record
 from forksafe_sqlalchemy._errors import ERROR_CLASSES
@@ -27,8 +34,12 @@ class RecordDriver(Driver[Record]):
     #: The engine's: it may come later than the pool.
     dialect: Callable[[], object] = staticmethod(lambda: None)
 
-    def open(self, timeout: float | None) -> Record:
-        record = self.connect()  # connects when it is configured
+    def make(self) -> Record:
+        """A record that is not connected yet."""
+        return self._connect()
+
+    def connect(self, timeout: float | None) -> Record:
+        record = self.make()  # connects when it is configured
         record.seconds_to_connect = timeout
         return record
 
@@ -38,20 +49,20 @@ class RecordDriver(Driver[Record]):
     def close(self, record: Record) -> None:
         record.close()
 
-    def descriptor_of(self, record: Record) -> End:
+    def descriptor_of(self, record: Record) -> Descriptor:
         return record.end
 
-    def record_descriptor(self, record: Record, end: End) -> bool:
+    def record_descriptor(self, record: Record, end: Descriptor) -> bool:
         return True  # done where it is connected, later and maybe again
 
     def is_alive(self, record: Record) -> bool:
         return True  # SQLAlchemy asks, where it is told to
 
-    def owns_descriptor(self, record: Record, end: End) -> bool:
+    def owns_descriptor(self, record: Record, end: Descriptor) -> bool:
         conn = record.dbapi_connection
         return conn is None or end.at is None or owns_descriptor(conn, find_descriptor, end)
 
-    def sever(self, record: Record, dead_end: DeadEnd, end: End) -> bool:
+    def sever(self, record: Record, dead_end: DeadEnd, end: Descriptor) -> bool:
         record.starttime = 0  # so old that its loss says nothing about younger ones
         conn = record.dbapi_connection
         if conn is None or sever(conn, find_descriptor, dead_end, end):
@@ -84,7 +95,6 @@ class Records(Pool[Record]):
     SQLAlchemy does that itself (``pool_pre_ping``, ``pool_recycle``).
     """
 
-    _driver_class = RecordDriver
     _driver: RecordDriver
 
     def __init__(
@@ -102,9 +112,8 @@ class Records(Pool[Record]):
         self.use_lifo = use_lifo
         unlimited = pool_size == 0 or max_overflow < 0
         super().__init__(
-            make,
-            # Only when the pool holds it: a fork meanwhile has it to sever.
-            configure=connect,
+            # It connects only when the pool holds it: a fork meanwhile has it to sever.
+            driver=RecordDriver(make, configure=connect),
             max_size=sys.maxsize if unlimited else pool_size + max_overflow,
             timeout=timeout,
             max_lifetime=None,
@@ -159,7 +168,7 @@ class Records(Pool[Record]):
     def watch_over(self, detached: Any) -> None:
         """Sever in a child what was taken from the pool for good, too, while it is there."""
         ledger = self._checkpid()
-        record = self._driver.connect()
+        record = self._driver.make()
         record.dbapi_connection = detached.dbapi_connection
         with contextlib.suppress(Exception):
             record.note_end()

@@ -9,8 +9,8 @@ import sqlalchemy.pool
 from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from forksafe_pool import PoolTimeout, _making, _options
-from forksafe_pool._sever import own_errors_suppressed
+from forksafe_pool import PoolTimeout
+from forksafe_pool.extend import opening, options, own_errors_suppressed
 from forksafe_sqlalchemy import _errors, _first_connect, _server
 from forksafe_sqlalchemy._connections import Fairy, Record
 from forksafe_sqlalchemy._inner import Records
@@ -61,11 +61,11 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         reset: str | None = None,
         **kw: Any,
     ) -> None:
-        _options.count("pool_size", pool_size)
+        options.count("pool_size", pool_size)
         if pool_size:  # without one the overflow has no meaning, as in SQLAlchemy
-            _options.count("max_overflow", max_overflow, at_least=-1)
+            options.count("max_overflow", max_overflow, at_least=-1)
         _check_recycle(kw.get("recycle", -1))
-        _options.text_or_none("logging_name", kw.get("logging_name"))
+        options.text_or_none("logging_name", kw.get("logging_name"))
         _check_reset(reset)
         super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, **kw)  # type: ignore[arg-type]
         _server.listen(self._dialect)
@@ -85,7 +85,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
     def _should_wrap_creator(self, creator: Any) -> Callable[[ConnectionPoolEntry], Any]:
         create = super()._should_wrap_creator(creator)
         # SQLAlchemy gives a record to what takes one argument, and to the rest nothing.
-        _options.function("creator", creator, *(["record"] if create is creator else []))
+        options.function("creator", creator, *(["record"] if create is creator else []))
 
         def create_watched(record: Record) -> Any:
             ledger = self._pool._checkpid()
@@ -105,7 +105,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
             if id(record) in ledger.in_use:  # it has lost its connection
                 self._pool.connect_again(ledger, record, connect_within)
             else:
-                _making.watched(ledger.making, connect)
+                opening(ledger.making, connect)
             return record.dbapi_connection
 
         return create_watched  # type: ignore[return-value]
@@ -141,9 +141,9 @@ class QueuePool(sqlalchemy.pool.QueuePool):
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self._pool.release(record)  # type: ignore[arg-type]
 
-    def _close_connection(self, connection: Any, **options: Any) -> None:
+    def _close_connection(self, connection: Any, **how: Any) -> None:
         if self._pool.may_close(connection):
-            super()._close_connection(connection, **options)
+            super()._close_connection(connection, **how)
 
     def dispose(self) -> None:
         """Close the connections that are not in use. The pool stays usable."""
