@@ -237,8 +237,8 @@ class Ledger(Generic[C]):
         #: a slot (3.10 and later: only calls and jumps let another one in), so this and the
         #: counters below are exact without a lock.
         self.size = 0
-        #: By name, what is made on first use: "lock", the "heir" who comes after this ledger in a
-        #: child, and what integrations keep. setdefault() elects one where threads race.
+        #: By name, what is made on first use: the "heir" who comes after this ledger in a child,
+        #: and what it knows of its severing. setdefault() elects one where threads race.
         self.notes: dict[str, Any] = {}
         #: When the longest idle connection may have outlived max_idle. At once (-inf) where the
         #: pool is closed, or larger than it may be: a release has no more than this to look at.
@@ -264,18 +264,6 @@ class Ledger(Generic[C]):
         self.timeouts = 0
         self.foreign_releases = 0
         self.severed = 0
-
-    @property
-    def lock(self) -> threading.RLock:
-        """For integrations, whose libraries have state of their own; never held over I/O.
-
-        Made on first use: gunicorn's gevent worker patches `threading` after the fork. Reentrant:
-        a finalizer that releases a connection may run inside.
-        """
-        lock: threading.RLock | None = self.notes.get("lock")
-        if lock is None:
-            lock = self.notes.setdefault("lock", threading.RLock())
-        return lock
 
     def numbers(self, apart_from: Waiter[C] | None = None) -> str:
         """For messages; ``apart_from`` is not counted among those who wait."""

@@ -10,7 +10,7 @@ from threading import TIMEOUT_MAX
 from types import TracebackType
 from typing import Any, TypeVar
 
-from forksafe_pool import _options, _registry
+from forksafe_pool import _making, _options, _registry
 from forksafe_pool._clock import POOL_TIMEOUT, Deadline, monotonic
 from forksafe_pool._driver import Driver
 from forksafe_pool._inheritance import Inheritance
@@ -20,6 +20,7 @@ from forksafe_pool._stats import PoolStats
 from forksafe_pool._waiting import Waiting
 
 C = TypeVar("C")
+T = TypeVar("T")
 
 _unnamed = itertools.count(1)
 
@@ -403,6 +404,58 @@ class Pool(Waiting[C], Inheritance[C]):
             foreign_releases=ledger.foreign_releases,
             severed=ledger.severed,
         )
+
+    # -- for integrations -----------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many of `max_size` this process has taken: for connections, and for those that are
+        being made."""
+        return self._checkpid().size
+
+    def holds(self, conn: C) -> bool:
+        """Whether ``conn`` is in use: acquired from this pool, by this process."""
+        return id(conn) in self._checkpid().in_use
+
+    def is_current(self, conn: C) -> bool:
+        """Whether ``conn`` is in use, and no `drain` since has asked for its replacement."""
+        slot = self._checkpid().in_use.get(id(conn))
+        return slot is not None and not slot.is_drained
+
+    def idle_connections(self) -> list[C]:
+        """Those that are available now, the one that has been idle the longest first."""
+        slots = list(self._checkpid().available)
+        return [slot.conn for slot in slots if slot.conn is not None]
+
+    def connections_in_use(self) -> list[C]:
+        """Those that somebody has acquired and not given back."""
+        slots = list(self._checkpid().in_use.values())
+        return [slot.conn for slot in slots if slot.conn is not None]
+
+    def all_connections(self) -> list[C]:
+        """Those that are idle, in use, or on their way."""
+        return list(self._checkpid().connections.values())
+
+    def for_each_idle(self, function: Callable[[C], object]) -> None:
+        """Call ``function`` with each idle connection, while nobody else can have it."""
+        ledger = self._checkpid()
+        for slot in list(ledger.available):
+            try:
+                ledger.available.remove(slot)
+            except ValueError:  # somebody has acquired it
+                continue
+            try:
+                function(slot.conn)  # type: ignore[arg-type]
+            finally:
+                self._put_back(ledger, slot)
+
+    def watched(self, connect: Callable[[], T]) -> T:
+        """Return ``connect()``. A fork meanwhile finds the sockets that it has opened.
+
+        For connections that connect by themselves, later than they are made: what the pool's own
+        ``connect`` opens is watched anyhow.
+        """
+        return _making.watched(self._checkpid().making, connect)
 
     def __repr__(self) -> str:
         state = "closed, " if self._closed else ""

@@ -25,7 +25,6 @@ underscore are not, and change without notice.
 - `sever`: cut an inherited connection off, without one byte on the wire. `Descriptor` remembers
   where a connection's descriptor leads, so that nothing is done to a number that has another owner
   by now; `DeadEnd` is what severed ones lead to.
-- `opening`: for a connection that connects by itself, later: has a fork meanwhile find its sockets.
 - `options`: checks of options whose errors name the option, the value and the fix.
 """
 
@@ -38,7 +37,6 @@ from forksafe_pool._end import End as Descriptor
 from forksafe_pool._end import find_descriptor, find_socket, owns_descriptor
 from forksafe_pool._lease import Lease
 from forksafe_pool._local import ProcessLocal
-from forksafe_pool._making import watched as opening
 from forksafe_pool._process import Sentinel, sentinel
 from forksafe_pool._sever import (
     DeadEnd,
@@ -65,7 +63,6 @@ __all__ = [
     "is_readable",
     "keep_for_ever",
     "monotonic",
-    "opening",
     "options",
     "own_errors_suppressed",
     "owns_descriptor",

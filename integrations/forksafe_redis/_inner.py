@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from redis.connection import AbstractConnection
@@ -21,7 +20,6 @@ from forksafe_pool.extend import (
     Descriptor,
     Driver,
     monotonic,
-    opening,
     options,
 )
 from forksafe_redis import _connection
@@ -121,6 +119,11 @@ class Connections(Pool[Any]):
         )
         return ledger
 
+    def take_counts_of_parent(self) -> tuple[int, int]:
+        """How many idle and used connections the parent has counted; once in each process."""
+        counts: tuple[int, int] = self._checkpid().notes.pop("to_count_off", (0, 0))
+        return counts
+
     def _sever_inherited(self, ledger: Ledger[Any]) -> set[int]:
         self._closed = bool(ledger.closers)  # who waits in close() in the parent is not here
         found = super()._sever_inherited(ledger)
@@ -166,7 +169,7 @@ class Connections(Pool[Any]):
         left = self._left_to_connect(ledger, deadline)
         start = monotonic()
         try:
-            opening(ledger.making, lambda: _connection.connect(conn, left))
+            self.watched(lambda: _connection.connect(conn, left))
         except BaseException as error:
             self._note_failure(ledger, error, left)
             raise
@@ -182,25 +185,12 @@ class Connections(Pool[Any]):
     def acquire_after(self, lock: threading.RLock) -> Any:
         """One that is there when ``lock`` is free; None if there is none, nor a free slot."""
         ledger = self._checkpid()
-        with lock, ledger.lock:
+        with lock:
             slot = ledger.take()
         if slot is None:
             return None
         ledger.timeouts -= 1  # that of the first attempt, which this one makes good
         return self._lend(ledger, slot, Deadline(0)).conn
-
-    def for_each_idle(self, function: Callable[[Any], object]) -> None:
-        """Call ``function`` with each available connection, while nobody else can have it."""
-        ledger = self._checkpid()
-        for slot in list(ledger.available):
-            try:
-                ledger.available.remove(slot)
-            except ValueError:  # somebody has acquired it
-                continue
-            try:
-                function(slot.conn)
-            finally:
-                self._put_back(ledger, slot)
 
     def fill(self) -> None:
         """Connect until `min_size` are connected: first what is idle and is not connected."""

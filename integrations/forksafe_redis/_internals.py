@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from forksafe_pool._ledger import Ledger
+from forksafe_pool.extend import ProcessLocal
 from forksafe_redis import _connection
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class Internals(_Base):
     """They can be read, not written."""
 
     _pool: Connections
+    _locks: ProcessLocal[threading.RLock]
 
     # redis-py sets it, with the lock held, while it redirects a pool to another server.
     _in_maintenance = False
@@ -29,7 +30,7 @@ class Internals(_Base):
     @property
     def _lock(self) -> threading.RLock:
         """Held while redis-py changes settings or idle connections; one for each process."""
-        return lock_of(self._pool._checkpid())
+        return self._locks.get()
 
     @_lock.setter
     def _lock(self, value: object) -> None:
@@ -37,19 +38,19 @@ class Internals(_Base):
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]
-        return [slot.conn for slot in list(self._pool._checkpid().available)]
+        return self._pool.idle_connections()
 
     @property
     def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
-        return {slot.conn for slot in list(self._pool._checkpid().in_use.values())}
+        return set(self._pool.connections_in_use())
 
     @property
     def _connections(self) -> list[Any]:
-        return list(self._pool._checkpid().connections.values())
+        return self._pool.all_connections()
 
     @property
     def _created_connections(self) -> int:  # type: ignore[override]
-        return self._pool._checkpid().size
+        return self._pool.size
 
     def _get_free_connections(self) -> list[Any]:
         return self._available_connections
@@ -101,10 +102,3 @@ class Internals(_Base):
             self._pool.for_each_idle(authenticate)
             for connection in self._in_use_connections:
                 connection.set_re_auth_token(token)
-
-
-def lock_of(ledger: Ledger[Any]) -> threading.RLock:
-    lock: threading.RLock = ledger.notes.get("redis_lock") or ledger.notes.setdefault(
-        "redis_lock", threading.RLock()
-    )
-    return lock

@@ -15,17 +15,24 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from forksafe_pool import PoolBackOff, PoolError, PoolStats
-from forksafe_pool._ledger import Ledger
-from forksafe_pool.extend import Deadline, monotonic, options
+from forksafe_pool.extend import Deadline, ProcessLocal, monotonic, options, sentinel
 from forksafe_redis import _checks, _connection, _metrics
 from forksafe_redis._errors import ReconnectSuppressed, TooManyConnections
 from forksafe_redis._inner import Connections
-from forksafe_redis._internals import Internals, lock_of
+from forksafe_redis._internals import Internals
 from forksafe_redis._lease import RedisLease
 
 logger = logging.getLogger("forksafe_redis")
 
 P = TypeVar("P", bound="ConnectionPool")
+
+
+class _Process:
+    """What a process has renewed of what redis-py keeps beside the connections."""
+
+    def __init__(self) -> None:
+        self.alive = sentinel()
+        self.is_renewed = False
 
 
 class ConnectionPool(Internals, redis.ConnectionPool):
@@ -55,6 +62,11 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
+        # Made on first use: gunicorn's gevent worker patches `threading` after the fork.
+        self._locks = ProcessLocal(lambda: threading.RLock())
+        self._processes = ProcessLocal(_Process)
+        self._here = self._processes.get()
+        self._here.is_renewed = True
         self._options = {
             "min_size": _number("min_size", min_size),
             "max_waiting": _number("max_waiting", max_waiting),
@@ -94,7 +106,6 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         self._pool = Connections(
             self, self._made, max_size=self.max_connections, timeout=self._wait, **self._options
         )
-        self._entered: Ledger[Any] = self._pool._ledger
         self._in_maintenance = self._in_maintenance  # found sooner here than in the class
         self.pid = os.getpid()
 
@@ -148,19 +159,20 @@ class ConnectionPool(Internals, redis.ConnectionPool):
     # -- the fork -----------------------------------------------------------------------------
 
     def _checkpid(self) -> None:
-        ledger = self._pool._checkpid()
-        if ledger is not self._entered:
-            self._enter_process(ledger)
+        if not self._here.alive:
+            self._enter_process()
 
-    def _enter_process(self, ledger: Ledger[Any]) -> None:
+    def _enter_process(self) -> None:
         """Renew what redis-py keeps beside the connections. Once, before the first use."""
-        with lock_of(ledger):
-            if ledger is self._entered:
+        # Before the lock: it severs what came through the fork.
+        idle, used = self._pool.take_counts_of_parent()
+        _metrics.count(self, idle=-idle, used=-used)
+        here = self._processes.get()
+        with self._lock:
+            if here.is_renewed:
                 return
             self.pid = os.getpid()
             self._in_maintenance = False
-            idle, used = ledger.notes.pop("to_count_off", (0, 0))
-            _metrics.count(self, idle=-idle, used=-used)
             cache = getattr(self, "cache", None)
             if cache is not None:
                 # Invalidations of what it holds go to the parent's connections.
@@ -169,7 +181,8 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             dispatcher: Any = getattr(self, "_event_dispatcher", None)
             if hasattr(dispatcher, "_lock"):
                 dispatcher._lock = threading.RLock()
-            self._entered = ledger
+            here.is_renewed = True
+            self._here = here
 
     def _renew_maintenance(self) -> None:
         """A new handler, whose locks nobody holds, and no move under way.
@@ -199,7 +212,7 @@ class ConnectionPool(Internals, redis.ConnectionPool):
                 tried, since it has just failed several times.
         """
         start = monotonic() if _metrics.is_enabled() else 0.0
-        if not self._entered.alive:
+        if not self._here.alive:
             self._checkpid()
         if self._in_maintenance:
             with self._lock:
@@ -278,18 +291,17 @@ class ConnectionPool(Internals, redis.ConnectionPool):
 
     def release(self, connection: Any) -> None:
         """Give a connection back. What this process does not hold is ignored, and counted."""
-        if (
+        needs_a_look = (
             type(connection) is not self._counting
             or connection.unread_replies
             or connection.is_counted
             or connection._should_reconnect
             or connection._re_auth_token
-        ):
-            slot = self._pool._checkpid().in_use.get(id(connection))
-            if slot is not None and not self._is_taken_back(connection):
-                self._pool.discard(connection)
-                return
-        self._pool.release(connection)
+        )
+        if needs_a_look and self._pool.holds(connection) and not self._is_taken_back(connection):
+            self._pool.discard(connection)
+        else:
+            self._pool.release(connection)
 
     def _is_taken_back(self, connection: Any) -> bool:
         try:
@@ -305,7 +317,7 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         """Give a connection back to be closed, not used again. Else like `release`."""
         self._checkpid()
         self._leave_replica(connection)
-        if id(connection) in self._entered.in_use:
+        if self._pool.holds(connection):
             _metrics.count(self, idle=1, used=-1)
         self._pool.discard(connection)
 
@@ -362,8 +374,7 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         the others lead there as well. Whether it has."""
         if not getattr(_connection.bare(connection), "is_read_only", False):
             return False
-        slot = self._pool._checkpid().in_use.get(id(connection))
-        if slot is not None and not slot.is_drained:  # else another one was the first
+        if self._pool.is_current(connection):  # else another one was the first
             logger.warning("%s: the server is read-only, connections are replaced", self.name)
             self._pool.drain()
         return True
@@ -384,7 +395,7 @@ class ConnectionPool(Internals, redis.ConnectionPool):
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
-            if self._pool._ledger.alive:
+            if self._here.alive:
                 stats = self._pool.stats()
                 _metrics.count(self, idle=-stats.available, used=-stats.in_use)
 

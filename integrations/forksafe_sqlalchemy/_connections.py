@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord
 
+from forksafe_pool import pools
 from forksafe_pool.extend import Descriptor, Sentinel, find_socket, sentinel
 from forksafe_sqlalchemy._errors import PoolError
 
@@ -64,7 +65,7 @@ class Record(_ConnectionRecord):
     def fairy_ref(self) -> weakref.ref[_ConnectionFairy] | None:
         """What SQLAlchemy asks before it resets a connection and gives it back."""
         if not self.alive:
-            self._queue_pool._pool._checkpid()  # a child has it severed, at the latest
+            pools()  # a child has it severed, at the latest
             return None
         found: weakref.ref[_ConnectionFairy] | None = _fairy_ref.__get__(self)
         return found
@@ -94,7 +95,7 @@ class Fairy(_ConnectionFairy):
         """Whether this process made it. Where not, it is severed."""
         if self.alive:
             return True
-        self._pool._pool._checkpid()
+        pools()
         return False
 
     def _let_go(self) -> None:

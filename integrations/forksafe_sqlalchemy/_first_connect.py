@@ -6,22 +6,28 @@ import inspect
 import threading
 from typing import Any
 
-from forksafe_pool._ledger import Ledger
+
+class FirstConnect:
+    """Of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.is_renewed = False
 
 
-def renew(dispatch: Any, ledger: Ledger[Any]) -> None:
+def renew(dispatch: Any, first: FirstConnect) -> None:
     """Before a process's first connection: let it begin afresh if a fork cut it off.
 
     A thread that was at it when the process forked is not there to finish it.
     """
-    with ledger.lock:
-        if not ledger.notes.get("first_connect"):
+    with first.lock:
+        if not first.is_renewed:
             for listeners in (dispatch.connect, dispatch.first_connect):
                 mutex = getattr(listeners, "_exec_once_mutex", None)
                 if mutex is not None and mutex.locked():
                     listeners._exec_once_mutex = threading.Lock()
                     _begin_again(listeners)
-            ledger.notes["first_connect"] = True
+            first.is_renewed = True
 
 
 def _begin_again(listeners: Any) -> None:

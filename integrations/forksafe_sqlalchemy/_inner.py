@@ -31,8 +31,16 @@ class RecordDriver(Driver[Record]):
     """Closes as SQLAlchemy does, and frees what was severed without a word to its listeners."""
 
     error_classes = ERROR_CLASSES
-    #: The engine's: it may come later than the pool.
-    dialect: Callable[[], object] = staticmethod(lambda: None)
+
+    def __init__(
+        self,
+        make: Callable[[], Record],
+        connect: Callable[[Record], object],
+        dialect: Callable[[], object],
+    ) -> None:
+        super().__init__(make, configure=connect)
+        #: The engine's: it may come later than the pool.
+        self.dialect = dialect
 
     def make(self) -> Record:
         """A record that is not connected yet."""
@@ -106,6 +114,7 @@ class Records(Pool[Record]):
         max_overflow: int,
         use_lifo: bool,
         timeout: float | None,
+        dialect: Callable[[], object],
         name: str | None,
     ) -> None:
         self.maxsize = pool_size
@@ -113,7 +122,7 @@ class Records(Pool[Record]):
         unlimited = pool_size == 0 or max_overflow < 0
         super().__init__(
             # It connects only when the pool holds it: a fork meanwhile has it to sever.
-            driver=RecordDriver(make, configure=connect),
+            driver=RecordDriver(make, connect, dialect),
             max_size=sys.maxsize if unlimited else pool_size + max_overflow,
             timeout=timeout,
             max_lifetime=None,
@@ -127,15 +136,13 @@ class Records(Pool[Record]):
         slot.conn.waited = monotonic() - began  # type: ignore[union-attr]
         return slot
 
-    def connect_again(
-        self, ledger: Ledger[Record], record: Record, connect: Callable[[float | None], object]
-    ) -> None:
+    def connect_again(self, record: Record, connect: Callable[[float | None], object]) -> None:
         """For a record in use that has lost its connection, in what is left of the timeout."""
         timeout = self._timeout
         if timeout:
             timeout = max(timeout - record.waited, 0.001)  # 0 would be no limit
         record.waited = 0.0
-        self._connect_again(ledger, connect, timeout)
+        self._connect_again(self._checkpid(), connect, timeout)
 
     def release(self, record: Record) -> None:
         """Give a record back; one that is more than ``pool_size`` idle ones is closed."""

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from forksafe_pool import PoolTimeout
-from forksafe_pool.extend import opening, options, own_errors_suppressed
+from forksafe_pool.extend import ProcessLocal, options, own_errors_suppressed
 from forksafe_sqlalchemy import _errors, _first_connect, _server
 from forksafe_sqlalchemy._connections import Fairy, Record
 from forksafe_sqlalchemy._inner import Records
@@ -67,6 +67,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         _check_recycle(kw.get("recycle", -1))
         options.text_or_none("logging_name", kw.get("logging_name"))
         _check_reset(reset)
+        self._first_connects = ProcessLocal(_first_connect.FirstConnect)
         super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, **kw)  # type: ignore[arg-type]
         _server.listen(self._dialect)
         if reset is not None:
@@ -78,9 +79,9 @@ class QueuePool(sqlalchemy.pool.QueuePool):
             max_overflow=max_overflow,
             use_lifo=use_lifo,
             timeout=timeout,
+            dialect=lambda: self._dialect,
             name=self._orig_logging_name,
         )
-        self._pool._driver.dialect = lambda: self._dialect
 
     def _should_wrap_creator(self, creator: Any) -> Callable[[ConnectionPoolEntry], Any]:
         create = super()._should_wrap_creator(creator)
@@ -88,8 +89,6 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         options.function("creator", creator, *(["record"] if create is creator else []))
 
         def create_watched(record: Record) -> Any:
-            ledger = self._pool._checkpid()
-
             def connect() -> None:
                 # From here on a child severs it.
                 record.end.clear()
@@ -102,10 +101,10 @@ class QueuePool(sqlalchemy.pool.QueuePool):
                 record.seconds_to_connect = timeout
                 connect()
 
-            if id(record) in ledger.in_use:  # it has lost its connection
-                self._pool.connect_again(ledger, record, connect_within)
+            if self._pool.holds(record):  # it has lost its connection
+                self._pool.connect_again(record, connect_within)
             else:
-                opening(ledger.making, connect)
+                self._pool.watched(connect)
             return record.dbapi_connection
 
         return create_watched  # type: ignore[return-value]
@@ -116,7 +115,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
 
     def _renew_first_connect(self) -> None:
         _server.listen(self._dialect)  # an engine that is given a pool brings it later
-        _first_connect.renew(self.dispatch, self._pool._checkpid())
+        _first_connect.renew(self.dispatch, self._first_connects.get())
 
     def connect(self) -> PoolProxiedConnection:
         """A connection of the driver's, in what returns it when it is closed.
@@ -158,7 +157,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
     @property
     def _overflow(self) -> int:
         """How many connections are open, counted from ``-pool_size`` as SQLAlchemy does."""
-        return self._pool._checkpid().size - self._pool.maxsize
+        return self._pool.size - self._pool.maxsize
 
     @_overflow.setter
     def _overflow(self, value: int) -> None:

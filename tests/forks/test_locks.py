@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -15,18 +16,18 @@ from tests.support.locks import held_elsewhere
 LIMIT = 10.0
 
 
-def test_the_ledger_s_lock(fork: Callable[[], int]) -> None:
+def test_the_lock_of_severing(fork: Callable[[], int]) -> None:
     pool: Pool[object] = Pool(object, max_size=1, fileno=lambda conn: -1)
     in_use = pool.acquire()
 
     def child() -> int:
-        conn = pool.acquire(timeout=5)  # growing takes the lock
+        conn = pool.acquire(timeout=5)
         pool.release(in_use)
         pool.release(conn)
         pool.close()
         return pool.stats().foreign_releases
 
-    with held_elsewhere(pool._ledger.lock):
+    with held_elsewhere(pool._ledger.notes.setdefault("severing", threading.RLock())):
         assert in_child(child, fork, LIMIT) == 1
     pool.release(in_use)
 
@@ -54,7 +55,7 @@ def test_the_redis_pool_s_lock(
 def test_a_redis_pool_that_never_connected(fork: Callable[[], int], redis_url: str) -> None:
     """redis-py hangs here too (measured with 5.3.1 to 8.1.0)."""
     pool = ConnectionPool.from_url(redis_url)
-    with held_elsewhere(pool._lock), held_elsewhere(pool._pool._ledger.lock):
+    with held_elsewhere(pool._lock):
         assert in_child(Redis(connection_pool=pool).ping, fork, LIMIT) is True
 
 

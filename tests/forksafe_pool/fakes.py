@@ -89,7 +89,7 @@ def use(pool: Pool[Any]) -> None:
 
 
 def forbid_lock(pool: Pool[Any]) -> None:
-    pool._ledger.notes["lock"] = Forbidden()
+    pool._ledger.notes["severing"] = Forbidden()
 
 
 def pretend_fork(pool: Pool[Any]) -> None:

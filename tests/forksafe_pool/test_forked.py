@@ -125,7 +125,6 @@ def test_no_inherited_lock_is_touched(connections: Connections, severing: Severi
     conn = pool.acquire()
     waiter = wait_in_line(pool, pool.acquire)
     inherited = pool._ledger
-    lock = inherited.lock
     forbid_lock(pool)
     pretend_fork(pool)
     pool.release(conn)
@@ -137,7 +136,6 @@ def test_no_inherited_lock_is_touched(connections: Connections, severing: Severi
     assert pool.stats().waiting == 0
     pool.close()
     # Let the thread go, which a child does not have.
-    inherited.notes["lock"] = lock
     inherited.close_queue()
     with pytest.raises(PoolClosed):
         waiter.result()

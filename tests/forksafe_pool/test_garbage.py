@@ -115,8 +115,7 @@ def test_a_place_that_is_lost_is_free_again(connections: Connections) -> None:
 def test_a_new_place_that_is_lost_is_free_again(connections: Connections) -> None:
     pool = Pool(connections, max_size=1, timeout=0)
     for _ in range(3):
-        with pool._ledger.lock:
-            slot = pool._ledger.take()
+        slot = pool._ledger.take()
         assert slot is not None
         assert pool.stats().total == 1
         del slot

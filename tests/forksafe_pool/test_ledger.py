@@ -1,4 +1,4 @@
-"""The ledger's own corners: its lock, and slots that change hands at the wrong moment."""
+"""The ledger's own corners: slots that change hands at the wrong moment."""
 
 from __future__ import annotations
 
@@ -9,26 +9,7 @@ import pytest
 
 from forksafe_pool import Pool
 from forksafe_pool._ledger import Ledger, Slot, Waiter
-from tests.forksafe_pool.fakes import Connections, use
-
-
-def test_the_lock_is_made_on_first_use(
-    connections: Connections, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """gevent patches ``threading`` after the fork, when the module has long been imported."""
-    pool = Pool(connections)
-    made: list[Any] = []
-    real = threading.RLock
-
-    def patched() -> Any:
-        made.append(real())
-        return made[-1]
-
-    monkeypatch.setattr(threading, "RLock", patched)
-    assert not made
-    lock = pool._ledger.lock
-    assert [lock] == made
-    assert pool._ledger.lock is lock
+from tests.forksafe_pool.fakes import Connections
 
 
 def test_a_waiters_lock_is_looked_up_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,21 +26,10 @@ def test_a_waiters_lock_is_looked_up_when_it_is_made(monkeypatch: pytest.MonkeyP
     assert made[0].locked()
 
 
-def test_the_lock_may_be_taken_again_by_who_holds_it(connections: Connections) -> None:
-    """A finalizer that gives a connection back may run inside."""
-    pool = Pool(connections, max_size=2)
-    conn = pool.acquire()
-    with pool._ledger.lock:
-        pool.discard(conn)
-        use(pool)
-    assert pool.stats().total == 1
-
-
 def test_a_place_is_given_back_once(connections: Connections) -> None:
     pool = Pool(connections)
     ledger = pool._ledger
-    with ledger.lock:
-        slot = ledger.take()
+    slot = ledger.take()
     assert slot is not None
     slot.uses = 3
     for _ in range(2):

@@ -132,9 +132,6 @@ class OurPool(_RedisPool):
     ours = True
     kind: Any = forksafe_redis.ConnectionPool
 
-    def locks(self) -> dict[str, Any]:
-        return super().locks() | {"ledger.lock": self.pool._pool._ledger.lock}
-
 
 class OurBlockingPool(OurPool):
     name = "forksafe_redis.BlockingConnectionPool"

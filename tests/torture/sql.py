@@ -264,7 +264,7 @@ class OurSqlAlchemy(SqlAlchemy):
     def locks(self) -> dict[str, Any]:
         """Those that are taken: SQLAlchemy's own for what runs once, where it has made any."""
         pool: Any = self.engine.pool
-        locks = {"ledger.lock": pool._pool._ledger.lock}
+        locks = {"first_connects": pool._first_connects.get().lock}
         for name in ("connect", "first_connect"):
             mutex = getattr(getattr(pool.dispatch, name), "_exec_once_mutex", None)
             if mutex is not None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from forksafe_pool import _inheritance
-from forksafe_pool._ledger import Ledger
+from forksafe_pool.extend import ProcessLocal
 from tests.torture import cell, matrix, record, report, servers, ways, zygote
 from tests.torture.__main__ import run_some
 from tests.torture.sockets import LifoQueue, Ours, Socket
@@ -55,14 +54,9 @@ def test_a_pool_that_knows_of_no_fork_is_found_out() -> None:
     assert found[2].letters == "H"
 
 
-class Inheriting(Ledger[Any]):
-    """A child's has the locks of its parent's."""
-
-    def __init__(self, max_size: int, ancestor: Ledger[Any] | None = None) -> None:
-        super().__init__(max_size, ancestor)
-        if ancestor is not None:
-            self.notes["lock"] = ancestor.lock
-            self.notes["redis_lock"] = ancestor.notes.get("redis_lock")
+def inherited(local: ProcessLocal[Any], get: Any = ProcessLocal.get) -> Any:
+    """A child has what its parent has, locks too."""
+    return get(local) if local._cell is None else local._cell.value
 
 
 #: For each of our pools, one driver.
@@ -74,7 +68,7 @@ def test_the_lock_that_is_held_is_one_that_the_pool_takes(
     pool: type[Pool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If it takes any: the core takes none, but redis-py and SQLAlchemy need one."""
-    monkeypatch.setattr(_inheritance, "Ledger", Inheriting)
+    monkeypatch.setattr(ProcessLocal, "get", inherited)
     takes_one = pool.name.startswith(("forksafe_redis", "forksafe_sqlalchemy"))
     driver = POOLS[pool]
     with servers.running({driver.server}) as addresses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,11 +72,14 @@ class Watched:
         self.lock.release()
 
 
-def test_what_is_renewed_just_now_is_waited_for(redis_url: str) -> None:
+def test_what_is_renewed_just_now_is_waited_for(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """redis-py's pool holds its lock for the whole of it."""
     pool = ConnectionPool.from_url(redis_url, max_connections=1)
     pool.release(pool.get_connection())
-    lock = pool._pool._ledger.notes["redis_lock"] = Watched()
+    lock = Watched()
+    monkeypatch.setattr(pool, "_locks", SimpleNamespace(get=lambda: lock))
     renewing = threading.Event()
 
     def renew() -> None:

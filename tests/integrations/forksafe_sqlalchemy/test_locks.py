@@ -31,7 +31,7 @@ def test_the_pool_s_lock(sqlite: Engine, fork: Callable[[], int], used: bool) ->
         sqlite.dispose()
         return result + answer(sqlite)
 
-    with held_elsewhere(sqlite.pool._pool._ledger.lock):
+    with held_elsewhere(sqlite.pool._first_connects.get().lock):
         assert in_quiet_child(child, fork) == 84
 
 
