@@ -7,8 +7,7 @@ from forksafe_pool._errors import (
     PoolTimeout,
     TooManyWaiting,
 )
-from forksafe_pool._pool import Pool
-from forksafe_pool._registry import pools
+from forksafe_pool._pool import Pool, pools
 from forksafe_pool._stats import PoolStats
 from forksafe_pool.workers import close_pools, fill_pools
 

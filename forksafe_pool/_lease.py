@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from forksafe_pool._clock import POOL_TIMEOUT, monotonic
-
-if TYPE_CHECKING:
-    from forksafe_pool._ledger import Slot
-    from forksafe_pool._pool import Pool
+from forksafe_pool._clock import POOL_TIMEOUT, Deadline, monotonic
+from forksafe_pool._ledger import Ledger, Slot
 
 C = TypeVar("C")
+
+
+class Lender(Protocol[C]):
+    """The pool, as far as a lease knows it."""
+
+    _ledger: Ledger[C]
+    _resets: bool
+    _fresh_for: float
+
+    @property
+    def name(self) -> str: ...
+
+    def _checkpid(self) -> Ledger[C]: ...
+
+    def _deadline(self, timeout: float | None) -> Deadline: ...
+
+    def _take(self, timeout: float | None) -> Slot[C]: ...
+
+    def _lend(self, ledger: Ledger[C], slot: Slot[C], deadline: Deadline) -> Slot[C]: ...
+
+    def _give_back(self, ledger: Ledger[C], slot: Slot[C]) -> None: ...
+
+    def _look_after(self, ledger: Ledger[C], now: float) -> None: ...
+
+    def _ignore(self, ledger: Ledger[C], conn: C | None) -> None: ...
+
+    def _evict(self, ledger: Ledger[C], error: BaseException | None) -> None: ...
+
+    def _end_by_error(
+        self,
+        ledger: Ledger[C],
+        slot: Slot[C],
+        kind: type[BaseException],
+        error: BaseException | None,
+    ) -> None: ...
 
 
 class Lease(Generic[C]):
@@ -21,7 +53,7 @@ class Lease(Generic[C]):
 
     #: None while it is not entered.
     _slot: Slot[C] | None
-    _pool: Pool[C]
+    _pool: Lender[C]
     #: Not there where it is the pool's own.
     _timeout: float | None
     #: Which use of the slot this is.

@@ -485,6 +485,12 @@ class Pool(Waiting[C], Inheritance[C]):
             self._forget_lost(ledger)
 
 
+def pools() -> list[Pool[Any]]:
+    """Every pool of this process; those that came through a fork have noticed it."""
+    _registry.settle()
+    return [pool for pool in _registry.living() if isinstance(pool, Pool)]
+
+
 def _driver_of(driver: Driver[C] | None, callbacks: dict[str, Any]) -> Driver[C]:
     if driver is None:
         return Driver(**callbacks)

@@ -9,16 +9,25 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from forksafe_pool import _process
 
-if TYPE_CHECKING:
-    from forksafe_pool._inheritance import Inheritance
-    from forksafe_pool._pool import Pool
+
+class Member(Protocol):
+    """What a pool is here."""
+
+    _ledger: Any
+
+    def _settle(self) -> bool:
+        """Sever what came through a fork, or what is left of it; False if a thread is at it."""
+
+    def _forget_lost(self, ledger: Any) -> None:
+        """Have what has lost its descriptor close nobody else's."""
+
 
 # Not a WeakSet: that one cannot be listed while another thread adds to it.
-_pools: dict[int, weakref.ref[Pool[Any]]] = {}
+_pools: dict[int, weakref.ref[Member]] = {}
 
 #: By the id() of its pool, what was severed and is not freed yet. So the collector finds no such
 #: connection before its pool is gone: it finalizes a cycle's objects in no certain order, and a
@@ -32,7 +41,7 @@ settled: _process.Sentinel = _process.sentinel()
 _TRIES = 3
 
 
-def register(pool: Pool[Any]) -> None:
+def register(pool: Member) -> None:
     key = id(pool)
 
     def forget(_: object) -> None:
@@ -42,7 +51,7 @@ def register(pool: Pool[Any]) -> None:
     _pools[key] = weakref.ref(pool, forget)
 
 
-def kept_severed(pool: Inheritance[Any]) -> dict[int, object]:
+def kept_severed(pool: Member) -> dict[int, object]:
     """What is kept as long as ``pool`` is there."""
     reference = _pools.get(id(pool))
     if reference is None or reference() is not pool:  # it is being collected
@@ -50,18 +59,13 @@ def kept_severed(pool: Inheritance[Any]) -> dict[int, object]:
     return _severed.setdefault(id(pool), {})
 
 
-def _living() -> list[Pool[Any]]:
+def living() -> list[Member]:
+    """Every pool of this process."""
     found = (reference() for reference in list(_pools.values()))
     return [pool for pool in found if pool is not None]
 
 
-def pools() -> list[Pool[Any]]:
-    """Every pool of this process; those that came through a fork have noticed it."""
-    settle()
-    return _living()
-
-
-def settle(first: Inheritance[Any] | None = None) -> None:
+def settle(first: Member | None = None) -> None:
     """Sever all that the pools of this process have inherited, or what is left of it.
 
     An exception that strikes meanwhile, a signal's, keeps no pool from being severed and is raised
@@ -74,7 +78,7 @@ def settle(first: Inheritance[Any] | None = None) -> None:
     process = _process.sentinel()
     is_done = True
     struck: BaseException | None = None
-    found: list[Inheritance[Any]] = [*_living()]
+    found = living()
     if first is not None:
         found = [first, *(pool for pool in found if pool is not first)]
     for pool in found:
@@ -116,5 +120,6 @@ if hasattr(os, "register_at_fork"):
 # frees at its exit must be severed first. And nobody's exit closes what is not its pools' own.
 @atexit.register
 def _at_exit() -> None:
-    for pool in pools():
+    settle()
+    for pool in living():
         pool._forget_lost(pool._ledger)

@@ -21,8 +21,7 @@ from typing import Any, Protocol
 from forksafe_pool import _options
 from forksafe_pool._clock import monotonic
 from forksafe_pool._errors import PoolClosed
-from forksafe_pool._pool import Pool
-from forksafe_pool._registry import pools
+from forksafe_pool._pool import Pool, pools
 
 logger = logging.getLogger("forksafe_pool")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -24,8 +24,17 @@ from forksafe_pool.extend import (
 )
 from forksafe_redis import _connection
 
-if TYPE_CHECKING:
-    from forksafe_redis._pool import ConnectionPool
+
+class Owner(Protocol):
+    """The redis-py pool that it is inside of."""
+
+    def make_connection(self) -> Any: ...
+
+    def _is_alive(self, connection: Any) -> bool: ...
+
+    def _note_close(self) -> None: ...
+
+    def _note_connect(self, seconds: float) -> None: ...
 
 
 # What the server answered, or did not. A refused login is one: all connections of a pool log in
@@ -81,9 +90,7 @@ class Connections(Pool[Any]):
     pool open until the collector comes by.
     """
 
-    def __init__(
-        self, owner: ConnectionPool, made: dict[int, weakref.ref[Any]], **settings: Any
-    ) -> None:
+    def __init__(self, owner: Owner, made: dict[int, weakref.ref[Any]], **settings: Any) -> None:
         reference = weakref.ref(owner)
 
         # When the collector takes both, a subscription's finalizer may still release a connection.

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from forksafe_pool.extend import Lease
 
-if TYPE_CHECKING:
-    from forksafe_redis._pool import ConnectionPool
+
+class Owner(Protocol):
+    """The redis-py pool that lends."""
+
+    _pool: Any
+
+    def get_connection(self) -> Any: ...
+
+    def release(self, connection: Any) -> None: ...
+
+    def discard(self, connection: Any) -> None: ...
 
 
 class RedisLease(Lease[Any]):
@@ -16,7 +25,7 @@ class RedisLease(Lease[Any]):
 
     __slots__ = ("_owner",)
 
-    def __init__(self, owner: ConnectionPool) -> None:
+    def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._pool = owner._pool
         self._slot = None

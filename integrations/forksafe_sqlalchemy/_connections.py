@@ -7,7 +7,7 @@ and belongs to the user: an ``engine.connect()``, a ``Session``.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord
@@ -16,10 +16,14 @@ from forksafe_pool import pools
 from forksafe_pool.extend import Descriptor, Sentinel, find_socket, sentinel
 from forksafe_sqlalchemy._errors import PoolError
 
-if TYPE_CHECKING:
-    from forksafe_sqlalchemy._pool import QueuePool
-
 _fairy_ref: Any = _ConnectionRecord.__dict__["fairy_ref"]
+
+
+class Owner(Protocol):
+    """The pool of SQLAlchemy's that records and fairies belong to."""
+
+    _dialect: Any
+    _pool: Any
 
 
 def _has_begun(conn: Any) -> bool:
@@ -40,9 +44,9 @@ class Record(_ConnectionRecord):
     #: PyMySQL's, while it connects and afterwards.
     read_timeouts: tuple[float | None, float | None] = (None, None)
 
-    def __init__(self, pool: QueuePool) -> None:
+    def __init__(self, pool: Any) -> None:
         self.alive = sentinel()
-        self._queue_pool = pool
+        self._queue_pool: Owner = pool
         #: Where the descriptor of its connection leads.
         self.end = Descriptor()
         super().__init__(pool, connect=False)
@@ -80,7 +84,7 @@ class Fairy(_ConnectionFairy):
 
     __slots__ = ()
 
-    _pool: QueuePool
+    _pool: Any  # an `Owner`
     alive: Sentinel
 
     @staticmethod
