@@ -28,7 +28,8 @@ _MISTAKES = (
 class Driver(Generic[C]):
     """The driver's side of one pool: the callbacks of `Pool`, and what is done without them.
 
-    A subclass overrides what the callbacks cannot say, and is given as ``Pool(driver=…)``.
+    A subclass overrides what the callbacks cannot say, and is given as ``Pool(driver=…)``. One that
+    overrides `connect` needs no callback at all.
 
     Parameters:
         connect, check, configure, reset, close, fileno, evict_on: as for `Pool`.
@@ -45,7 +46,7 @@ class Driver(Generic[C]):
 
     def __init__(
         self,
-        connect: Callable[..., C],
+        connect: Callable[..., C] | None = None,
         *,
         check: Callable[[C], object] | None = None,
         configure: Callable[[C], object] | None = None,
@@ -55,8 +56,10 @@ class Driver(Generic[C]):
         evict_on: Callable[[BaseException], object] | None = None,
     ) -> None:
         self._is_taken = False
+        if connect is None and type(self).connect is not Driver.connect:
+            connect = self._no_callback
         self._connect: Callable[..., C] = _options.connect_function(connect)
-        self._timeout = _options.takes_timeout(connect)
+        self._timeout = _options.takes_timeout(self._connect)
         self._check = _options.function_or_none("check", check, "conn")
         self._configure = _options.function_or_none("configure", configure, "conn")
         self._reset = _options.function_or_none("reset", reset, "conn")
@@ -67,7 +70,11 @@ class Driver(Generic[C]):
     @property
     def has_reset(self) -> bool:
         """Whether `reset` does anything."""
-        return self._reset is not None
+        return self._reset is not None or type(self).reset is not Driver.reset
+
+    @staticmethod
+    def _no_callback() -> C:
+        raise NotImplementedError("this driver has no connect callback")
 
     def join(self, pool_name: str) -> None:
         """Belong to a pool from now on. Raises ValueError if it belongs to another one."""
@@ -162,7 +169,7 @@ class Driver(Generic[C]):
         """
         number: Any = -1
         try:
-            number = self._fileno(conn)
+            number = self.fileno(conn)
         except LookupError:
             return True  # it shows none: there is nothing to be seen later either
         except Exception:
@@ -175,6 +182,14 @@ class Driver(Generic[C]):
         if number >= 0:
             end.note(number, conn)
         return number >= 0
+
+    def fileno(self, conn: C) -> int:
+        """The descriptor of its socket; -1 where it is not connected just now.
+
+        Runs inside the at-fork hook, too: no I/O and no lock. Raises LookupError where a connection
+        shows no socket at all.
+        """
+        return self._fileno(conn)
 
     def configure(self, conn: C) -> None:
         result = self._configure(conn) if self._configure is not None else None
@@ -191,7 +206,7 @@ class Driver(Generic[C]):
                 raise self._is_async("check", result)
             return result is not False
         try:
-            descriptor = self._fileno(conn)
+            descriptor = self.fileno(conn)
         except LookupError:
             return True  # a driver that shows no socket: nothing to judge by
         except Exception:
@@ -204,11 +219,11 @@ class Driver(Generic[C]):
     def owns_descriptor(self, conn: C, end: End) -> bool:
         """Whether its descriptor leads to it. Where not, it was closed behind the pool's back,
         and the number may be anybody's."""
-        return owns_descriptor(conn, self._fileno, end)
+        return owns_descriptor(conn, self.fileno, end)
 
     def reset_sends(self, conn: C) -> bool:
         """Whether `reset` may say anything to the server."""
-        return self._reset is not None
+        return self.has_reset
 
     def is_synchronized(self, conn: C) -> bool:
         """Whether every reply has been read, though an exception has ended the block; nothing is
@@ -246,7 +261,7 @@ class Driver(Generic[C]):
         May run inside an at-fork callback: no lock, no log, no I/O, nothing raised but what a
         signal's handler raises.
         """
-        return sever(conn, self._fileno, dead_end, end)
+        return sever(conn, self.fileno, dead_end, end)
 
     def unwrap(self, conn: C) -> object:
         """What of it closes its descriptor when it is freed, and refers to no pool."""

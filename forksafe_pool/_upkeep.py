@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from forksafe_pool import _making, _options
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
 from forksafe_pool._end import End
-from forksafe_pool._errors import PoolBackOff, PoolClosed, PoolTimeout
+from forksafe_pool._errors import PoolBackOff, PoolClosed, PoolError, PoolTimeout
 from forksafe_pool._handlers import raised_by_handler
 from forksafe_pool._ledger import UNSEEN, Ledger, Slot
 from forksafe_pool._sever import DeadEnd, give_up_claim, keep_for_ever
@@ -230,9 +231,17 @@ class Upkeep(Generic[C]):
             return True
         return (
             self._owns_descriptor(ledger, slot)
-            and self._driver.is_alive(slot.conn)  # type: ignore[arg-type]
+            and self._is_alive(slot.conn)  # type: ignore[arg-type]
             and not slot.is_drained
         )
+
+    def _is_alive(self, conn: C) -> bool:
+        try:
+            return self._driver.is_alive(conn)
+        except PoolError:  # it cannot be asked at all
+            raise
+        except Exception:  # a subclass's may raise
+            return False
 
     def _look_at_unseen(self, ledger: Ledger[C], slot: Slot[C]) -> None:
         """Note where its descriptor leads, if it is connected by now."""
@@ -281,7 +290,8 @@ class Upkeep(Generic[C]):
                 ledger.closed += 1
                 end = ledger.ends.get(id(conn), End())
                 if self._is_harmless(conn, end):
-                    self._driver.close(conn)
+                    with contextlib.suppress(Exception):  # a subclass's may raise
+                        self._driver.close(conn)
                     give_up_claim(end)
             else:
                 with DeadEnd() as dead_end:
