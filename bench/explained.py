@@ -1,36 +1,36 @@
-"""What stands in the way where a target is missed, or hardly met: by the name of its table."""
+"""Why a target is missed, or only just met, by the name of its table."""
 
 SHORT: dict[str, str] = {
     "with-block": (
-        "An empty block of a class with `__slots__` and two one-line methods takes half of what "
-        "acquire + release takes: CPython calls `__enter__` and `__exit__` from C. The block "
-        "knows its place, which saves a look-up."
+        "An empty block of a class with `__slots__` and two one-line methods takes half the time "
+        "of acquire + release: CPython calls `__enter__` and `__exit__` from C. The block keeps "
+        "its slot, which saves a look-up."
     ),
     "get-tcp": (
-        "What is missing to 5 %: of the 105,000 instructions that a GET takes outside the kernel "
-        "10,000 are the pool's (`valgrind --tool=callgrind python -m bench.redis_get NAME URL N`, "
-        "for an N of 500 and of 4,500, with and without it). Most of them take the connection and "
-        "give it back, in less than twice what the core's acquire + release takes, as the tables "
-        "show; what comes on top asks what redis-py may have left on a connection (a reply, a "
-        "token, a mark), and whether anybody listens to its metrics. The rest counts replies and "
-        "asks the sentinel."
+        "Why it is more than 5 %: a GET takes 105,000 instructions outside the kernel, and 10,000 "
+        "of them are the pool's (`valgrind --tool=callgrind python -m bench.redis_get NAME URL N`, "
+        "with N = 500 and N = 4,500, with and without the pool). Most of these acquire and release "
+        "the connection, in less than twice the time of the core's acquire + release, as the "
+        "tables show. They also check what redis-py may have left on a connection (a reply, a "
+        "token, a reconnect mark), and whether its metrics are enabled. The others count replies "
+        "and check for a fork."
     ),
-    "get-unix": "As above; here the GET itself is shorter still.",
+    "get-unix": "As above, but the GET itself takes less time.",
     "threads-throughput": (
-        "Two connections, each held for 0.5 ms and what a sleep takes longer, allow no more: all "
-        "come within a tenth of it. What lies between the two fair ones is less than the spread "
-        "of either."
+        "All pools come within a tenth of the maximum, which two connections allow that are held "
+        "for 0.5 ms plus the overhead of a sleep. The difference between the two fair pools is "
+        "smaller than the spread of either."
     ),
     "fork-first-reply": (
-        "The child's first touch of each page copies it: the more code runs, the longer it takes. "
-        "A client runs more code than a bare connection, its parent's or its own."
+        "The child copies each page of memory when it first touches it, so more code takes more "
+        "time. A client, inherited or new, runs more code than a bare connection."
     ),
     "memory-pool": (
-        "pymemcache's pool is two deques and a lock: it has no sentinel, no statistics and no "
-        "waiters in order."
+        "pymemcache's pool consists of two deques and a lock. It has no fork detection, no "
+        "statistics and no FIFO queue of waiters."
     ),
     "memory-connection": (
-        "The least keep one pointer. Ours keeps a place (when it may be used without a look, when "
-        "it expires, how often it was used) and an entry in the list of what a child must sever."
+        "The smallest pools store one pointer. Ours stores a slot (the next liveness check, the "
+        "expiry, the number of uses) and an entry in the list of connections that a child severs."
     ),
 }

@@ -102,8 +102,9 @@ def inherited(effort: Effort) -> list[Table]:
             "fork-child",
             "The child's extra time after `os.fork`, for each inherited connection",
             "µs",
-            "Until the child goes on with every inherited connection cut off, less what a process "
-            "with as many sockets and no pool takes. Of one connection it is the fixed part.",
+            "Until every inherited connection is severed and the child goes on, minus the time of "
+            "a process with as many sockets and no pool. With one connection this is the fixed "
+            "cost.",
             {**extra, LIMIT: [5.0] * effort.rounds},
             [Claim(f"5 µs, of {NUMBERS[-1]}", f"of {NUMBERS[-1]}", LIMIT, at_most=1.0)],
             ours=f"of {NUMBERS[-1]}",
@@ -112,7 +113,7 @@ def inherited(effort: Effort) -> list[Table]:
             "fork-parent",
             "The parent's time in `os.fork`",
             "µs",
-            "With as many connections in a pool, and as many sockets in no pool.",
+            "With connections in a pool, and with the same number of sockets and no pool.",
             parent,
             [Claim(f"that without a pool, of {NUMBERS[-1]}", most, least, at_most=1.1)],
             ours=most,
@@ -136,8 +137,9 @@ def first_reply(effort: Effort) -> Table:
         "fork-first-reply",
         "From `os.fork` to the child's first reply",
         "µs",
-        "`get(key)` of a client whose pool the parent has used; of one that the child makes, as "
-        "one must with other pools; and GET on a bare `redis.Connection` that the child makes.",
+        "`get(key)` of a client whose pool the parent has used; of a client that the child "
+        "creates, as other pools require; and GET on a bare `redis.Connection` that the child "
+        "creates.",
         figures,
         [
             Claim("a fresh client's", ours, client, at_most=1.1),

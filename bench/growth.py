@@ -32,7 +32,7 @@ def by_size(effort: Effort) -> Table:
     return table(
         "growth-size",
         "by `max_size`",
-        "So many connections are in the pool, one is used.",
+        "The pool holds this many connections; one is used.",
         interleave("growth, max_size", contenders, effort),
     )
 
@@ -49,7 +49,7 @@ def by_pools(effort: Effort) -> Table:
     return table(
         "growth-pools",
         "by the number of pools",
-        "So many pools of one process, used in turn.",
+        "One process uses this many pools in turn.",
         interleave("growth, pools", contenders, effort),
     )
 
@@ -64,7 +64,7 @@ def by_forks(effort: Effort) -> Table:
     return table(
         "growth-forks",
         "by the number of forks",
-        "So many children were forked by each of these processes, which then take turns.",
+        "Each process has forked this many children; the processes then take turns.",
         figures,
     )
 

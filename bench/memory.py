@@ -34,8 +34,8 @@ def measure(effort: Effort) -> list[Table]:
             "memory-pool",
             "Memory: a pool",
             "bytes",
-            "By tracemalloc, once in each process, with one idle connection, which is taken off. "
-            "psycopg_pool's threads have stacks besides, which are not counted.",
+            "Measured with tracemalloc, once in each process, with one idle connection, which is "
+            "subtracted. The stacks of psycopg_pool's threads are not counted.",
             {name: pools[name] for name in order},
             [Claim(f"{name}'s", OURS, name, at_most=1.0) for name in others],
         ),
@@ -43,7 +43,7 @@ def measure(effort: Effort) -> list[Table]:
             "memory-connection",
             "Memory: each idle connection",
             "bytes",
-            f"What the pool keeps of it: a hundredth of what {CONNECTIONS} take.",
+            f"What the pool stores for a connection: a hundredth of what {CONNECTIONS} take.",
             {name: connections[name] for name in order},
             [Claim(f"{name}'s", OURS, name, at_most=1.0) for name in others],
         ),

@@ -26,9 +26,8 @@ def measure(effort: Effort) -> list[Table]:
             "one-thread",
             "acquire + release, one thread",
             "ns",
-            "A connection that does nothing, taken from the pool and given back. Ours includes the "
-            "question whether the process has forked, the count of what is in use, and the clock "
-            "of idle connections.",
+            "A connection that does nothing is acquired and released. Our time includes the fork "
+            "check, the record of connections in use, and the clock for idle connections.",
             alone,
             [
                 Claim("than redis-py's ConnectionPool", "redis-py ConnectionPool", OURS, 10),
@@ -42,7 +41,7 @@ def measure(effort: Effort) -> list[Table]:
             "with-block",
             "`with pool.connection()`",
             "ns",
-            "The block, beside the two calls that it stands for.",
+            "The block, compared with the two calls that it replaces.",
             blocks,
             [
                 Claim(

@@ -83,8 +83,9 @@ def get_connection(url: str, effort: Effort) -> Table:
         "get-connection",
         "`get_connection` + `release`, a live connection",
         "ns",
-        "redis-py asks the kernel at each checkout whether the connection has something to read. "
-        "Ours counts replies, and asks the kernel where a connection was idle for `check_after`.",
+        "At each checkout redis-py makes a system call to see whether the connection is readable. "
+        "Our pool counts replies, and makes that call if the connection was idle for "
+        "`check_after`.",
         figures,
         [Claim("than redis-py's ConnectionPool", THEIRS, OURS, 5)],
         ours=OURS,
@@ -111,7 +112,7 @@ def get(url: str, transport: str, effort: Effort, claims: list[Claim]) -> Table:
         f"GET over {transport}",
         "ns",
         "`Redis(connection_pool=…).get(key)`, client and server on the same core. "
-        "`single_connection_client` has no pool, and may not be shared by threads.",
+        "`single_connection_client` has no pool and must not be shared by threads.",
         figures,
         [within, *claims],
         ours=OURS,
@@ -133,7 +134,8 @@ def count_calls(url: str, effort: Effort) -> list[Table]:
             "system-calls",
             "System calls of a GET",
             "calls",
-            "By strace, once in each process. Sending and reading the reply take one each.",
+            "Counted with strace, once in each process. Sending the command and reading the reply "
+            "take one call each.",
             calls,
             [Claim("single_connection_client's", OURS, SINGLE, at_most=1 + ONE_PER_CENT)],
             ours=OURS,

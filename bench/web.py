@@ -55,7 +55,7 @@ def measure(effort: Effort) -> list[Table]:
             "Flask on gunicorn, a GET for each request",
             "per second",
             "`gunicorn --preload --workers 2 --worker-class gthread --threads 4` on one core, and "
-            "on the other eight clients that keep their connections.",
+            "eight clients with persistent connections on the other.",
             figures,
             [Claim(f"{kind}'s", OURS, kind, 1.0) for kind in KINDS[1:]],
             ours=OURS,

@@ -1,15 +1,15 @@
-"""One cell of the matrix: one pool, one way to fork, one misdeed.
+"""One cell of the matrix: one pool, one kind of fork, one misuse.
 
-The parent has a pool with one idle connection and one in use, on which something was begun. It
-forks; the child does the misdeed while the parent goes on. Found out is, by a letter each:
+The parent has a pool with one idle connection and one in use, on which a transaction is open. It
+forks; the child misuses the pool while the parent goes on. Each letter stands for one failure:
 
-    H    something hung
-    X    the child was given its parent's session, or worked in it
-    R    a reply went astray
-    S    the parent lost a session, or what was begun on it
-    D    the child still has a descriptor of its parent's socket
-    E    the child met an error
-    F    a file of the child's own was closed, cut off, read or written
+    H    a process hung
+    X    the child got, or used, its parent's session
+    R    a reply reached the wrong reader
+    S    the parent lost a session, or the transaction that was open on it
+    D    the child still holds a descriptor of its parent's socket
+    E    the child got an error
+    F    a file of the child's own was closed, severed, read or written
 """
 
 from __future__ import annotations

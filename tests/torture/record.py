@@ -80,30 +80,30 @@ def unpack(kept: dict[str, Any]) -> list[Found]:
 def soak_table(found: dict[str, Any]) -> list[str]:
     faults = ", ".join(f"{name} ({count})" for name, count in found["faults"].items())
     rows = {
-        "requests answered, each asking both servers": f"{found['requests']:,}",
-        "forks in the middle of it, whose child asked as well": f"{found['forks']:,}",
+        "requests answered, each using both servers": f"{found['requests']:,}",
+        "forks during requests; each child used both servers": f"{found['forks']:,}",
         "faults": faults,
-        "requests that ended with an error, most while a server was away": f"{found['errors']:,}",
-        "**answers that were somebody else's**": found["astray"],
+        "requests that failed, most of them while a server was down": f"{found['errors']:,}",
+        "**replies to somebody else's request**": found["astray"],
         "**requests that hung**": found["hangs"],
-        "**places lost**": found["places lost"],
+        "**slots lost**": found["places lost"],
         "**descriptors leaked**": found["descriptors leaked"],
-        "**server connections left after the end**": found["connections left"],
-        "longest time from a server's return to an answer": (
-            f"{found['recovery']} s, of {found['recoveries']} returns"
+        "**server connections left at the end**": found["connections left"],
+        "longest time from a server's restart to a reply": (
+            f"{found['recovery']} s, of {found['recoveries']} restarts"
         ),
-        "the master's memory in the end, of that in the beginning": found["memory"],
-        "a worker's memory in the end, of that when it had warmed up, at most": found.get(
+        "the master's memory at the end ÷ at the beginning": found["memory"],
+        "a worker's memory at the end ÷ after warm-up, at most": found.get(
             "workers' memory", "not measured"
         ),
     }
     return [
-        f"`make soak ARGS={found['minutes']:g}`: a preloaded Flask application on gunicorn, three "
-        "workers of four threads,",
-        "redis-py and psycopg through our pools of three; six visitors who know what they must",
-        "hear. In the last quarter of the time no worker is killed or reloaded, and all else goes",
-        "on: what each has of memory, and of descriptors that lead to no server, is read when it",
-        "has warmed up, and in the end.",
+        f"`make soak ARGS={found['minutes']:g}` runs a preloaded Flask application on gunicorn,",
+        "with three workers of four threads. Each worker uses redis-py and psycopg through our",
+        "pools, with three connections each. Six clients check every reply. In the last quarter of",
+        "the run no worker is killed or reloaded, while the other faults continue: a worker's",
+        "memory, and its descriptors that are not connections to a server, are measured after",
+        "warm-up and at the end.",
         "",
         "| | |",
         "| --- | ---: |",
@@ -138,20 +138,19 @@ def figures(kept: dict[str, Any]) -> list[str]:
         "faults injected": ("", f"in {run(FAULTS)}", f"{sum(soak['faults'].values()):,}"),
         "bad input": ("", f"in {refused:,} tests, {accepted:,} failed", ""),
         "requests answered": ("", "", f"{soak['requests']:,}"),
-        "replies astray": (cells("RX"), failed, soak["astray"]),
+        "misdirected replies": (cells("RX"), failed, soak["astray"]),
         "sessions lost": (cells("S"), "", ""),
-        "places lost": ("", failed, soak["places lost"]),
+        "slots lost": ("", failed, soak["places lost"]),
         "descriptors leaked": (cells("D"), "", soak["descriptors leaked"]),
         "hangs": (cells("H"), failed, soak["hangs"]),
     }
     return [
         "## Figures",
         "",
-        "Of our pools. The matrix is without what is out of reach. A test of faults breaks a",
-        "server, the network or a request, once at least, and then looks for replies astray,",
-        "places lost and hangs.",
+        "Of our pools, without the known limits. Each fault test breaks a server, the network or a",
+        "request at least once, and then checks for misdirected replies, lost slots and hangs.",
         "",
-        "| | the matrix, `make torture` | its tests of faults | the long run, `make soak` |",
+        "| | the matrix, `make torture` | fault tests | the long run, `make soak` |",
         "| --- | ---: | ---: | ---: |",
         *(f"| {name} | {a} | {b} | {c} |" for name, (a, b, c) in rows.items()),
     ]
@@ -165,19 +164,19 @@ def with_figures(text: str, kept: dict[str, Any]) -> str:
     sides = [[one for one in found if one.ours == ours] for ours in (True, False)]
     rows = [["cells of the matrix", *(f"{len(side):,}" for side in sides)]]
     for what, letters in {
-        "something hung; a reply went astray": "HR",
-        "the child was given its parent's session, or worked in it": "X",
-        "the parent lost a session, or what was begun on it": "S",
-        "a descriptor was left; the child met an error": "DE",
+        "a process hung; a reply reached the wrong reader": "HR",
+        "the child got, or used, its parent's session": "X",
+        "the parent lost a session or its open transaction": "S",
+        "a descriptor was left open; the child got an error": "DE",
     }.items():
         counts = ("; ".join(count(side, letter) for letter in letters) for side in sides)
         rows.append([f"… {what}", *counts])
     soak = kept["soak"]
     rows.append(
         [
-            f"{soak['minutes']:g} minutes of faults: {soak['requests']:,} answers, "
+            f"{soak['minutes']:g} minutes of faults: {soak['requests']:,} requests, "
             f"{soak['forks']:,} forks, {sum(soak['faults'].values()):,} faults",
-            f"{sum(soak[name] for name in NOTHING):,} astray, hung, lost or leaked",
+            f"{sum(soak[name] for name in NOTHING):,} misdirected, hung, lost or leaked",
             "not run",
         ]
     )
@@ -194,4 +193,4 @@ def count(side: list[Found], letter: str) -> str:
     if not known:
         return f"{len(cells):,}"
     which = "all" if known == len(cells) else f"{known} of them"
-    return f"{len(cells):,}, {which} out of a pool's reach"
+    return f"{len(cells):,}, {which} known limits"
