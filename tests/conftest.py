@@ -14,6 +14,9 @@ from tests.support.memcached import Memcached
 from tests.support.postgres import Postgres
 from tests.support.valkey import Valkey
 
+# Its assertions are in no test module: say what they compared all the same.
+pytest.register_assert_rewrite("forksafe_pool.conformance")
+
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[Valkey]:

@@ -17,13 +17,13 @@ import redis
 
 import forksafe_sqlalchemy
 from forksafe_pool import Pool
+from forksafe_pool.conformance.relay import Relay
 from forksafe_redis import BlockingConnectionPool
 from tests.forks.servers import serving, sockets_to
 from tests.forksafe_pool.threads import Caller
 from tests.support.certificates import write_certificate
 from tests.support.forks import Child, in_child, open_sockets
 from tests.support.programs import run_program
-from tests.support.relay import Relay
 from tests.support.sql import make_pool, session_id
 
 LIMIT = 10.0

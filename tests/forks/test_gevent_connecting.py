@@ -7,11 +7,11 @@ from contextlib import closing
 
 import pytest
 
+from forksafe_pool.conformance.relay import Relay
 from tests.forks.servers import serving
 from tests.forks.test_gevent import BEGINNING
 from tests.forksafe_pool.threads import Caller
 from tests.support.programs import run_program
-from tests.support.relay import Relay
 
 pytest.importorskip("gevent")
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from forksafe_pool import Pool
+from forksafe_pool.conformance.relay import Relay
 from tests.forks.ends import run_forking_program
 from tests.forksafe_pool.threads import Caller
 from tests.support.forks import open_sockets
 from tests.support.quiet import in_quiet_child
-from tests.support.relay import Relay
 from tests.support.sql import LIMIT, Onlooker, Work, ask, new_session, run, session_id, wait_in_line
 
 Fork = Callable[[], int]

@@ -27,7 +27,7 @@ class Raw(socketserver.StreamRequestHandler):
         session = next(sessions)
         for count in itertools.count(1):
             line = self.rfile.readline()
-            if not line:
+            if line in (b"", b"quit\n"):
                 return
             self.wfile.write(b"%d %d %s" % (session, count, line))
 

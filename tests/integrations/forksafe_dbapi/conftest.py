@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from forksafe_pool import Pool
+from forksafe_pool.conformance.relay import Relay
 from tests.support.forks import c_fork, os_fork
-from tests.support.relay import Relay
 from tests.support.sql import SERVERS, Onlooker, connect, make_pool, readdressed, run
 
 

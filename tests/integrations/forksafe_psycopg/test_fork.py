@@ -13,12 +13,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from forksafe_pool.conformance.relay import Relay
 from forksafe_psycopg import Pool
 from tests.forksafe_pool.threads import Caller
 from tests.support.forks import in_child, open_descriptors, open_sockets
 from tests.support.postgres import Postgres
 from tests.support.quiet import in_quiet_child
-from tests.support.relay import Relay
 from tests.support.sql import (
     LIMIT,
     Onlooker,

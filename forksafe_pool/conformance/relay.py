@@ -1,4 +1,4 @@
-"""What stands between a client and a server, and lets the first client wait."""
+"""What stands between a client and a server, and can hold back what the server says."""
 
 from __future__ import annotations
 
@@ -13,28 +13,46 @@ LIMIT = 20.0
 class Relay:
     """Passes on what clients say to ``port`` and what they hear, each on its own connection.
 
-    The first client hears nothing before `let_go`. The threads end with the connections.
+    The threads end with the connections.
+
+    Parameters:
+        port: the server's, on this host.
+        hold_first: whether the first client hears nothing before `let_go`.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, hold_first: bool = True) -> None:
         self._server_port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
+        self._hold_first = hold_first
         self._first = threading.Event()
-        self._proceed = threading.Event()
+        self._has_held = threading.Event()
+        #: One for each client: what the server says passes while it is set.
+        self._gates: list[threading.Event] = []
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
         self._start(self._accept)
 
     def wait_for_the_first(self) -> None:
+        """Wait until a client has connected."""
         assert self._first.wait(LIMIT)
 
+    def hold(self) -> None:
+        """Those who are connected now hear nothing more before `let_go`; others do."""
+        for gate in self._gates:
+            gate.clear()
+
+    def wait_until_holding(self) -> None:
+        """Wait until the server has said something that is held back."""
+        assert self._has_held.wait(LIMIT)
+
     def let_go(self) -> None:
-        self._proceed.set()
+        for gate in self._gates:
+            gate.set()
 
     def stop(self) -> None:
         """For when every client has ended."""
-        self._proceed.set()
+        self.let_go()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
@@ -57,16 +75,21 @@ class Relay:
             server = socket.create_connection(("127.0.0.1", self._server_port), LIMIT)
             server.settimeout(None)
             self._sockets += (client, server)
-            holds = not self._first.is_set()
-            self._start(self._pass_on, client, server, False)
-            self._start(self._pass_on, server, client, holds)
+            gate, always = threading.Event(), threading.Event()
+            always.set()
+            if self._first.is_set() or not self._hold_first:
+                gate.set()
+            self._gates.append(gate)
+            self._start(self._pass_on, client, server, always)
+            self._start(self._pass_on, server, client, gate)
             self._first.set()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, holds: bool) -> None:
-        if holds:
-            self._proceed.wait(LIMIT)
+    def _pass_on(self, source: socket.socket, target: socket.socket, gate: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while chunk := source.recv(65536):
+                if not gate.is_set():
+                    self._has_held.set()
+                    gate.wait(LIMIT)
                 target.sendall(chunk)
         for sock in (source, target):
             with contextlib.suppress(OSError):

@@ -1,0 +1,245 @@
+"""What every driver must show in one process."""
+
+from __future__ import annotations
+
+import threading
+import unittest
+from contextlib import suppress
+from typing import Any
+
+from forksafe_pool.conformance.hooks import Hooks, Killed
+from forksafe_pool.conformance.relay import Relay
+from forksafe_pool.conformance.threads import Caller, eventually
+
+
+class Using(Hooks):
+    def test_a_connection_is_taken_and_given_back(self) -> None:
+        with self.pool() as pool:
+            conn = pool.acquire()
+            assert self.echo(conn, "hello") == "hello"
+            assert (pool.stats().in_use, pool.stats().available) == (1, 0)
+            pool.release(conn)
+            assert (pool.stats().in_use, pool.stats().available) == (0, 1)
+
+    def test_the_next_user_gets_the_same_session(self) -> None:
+        with self.pool() as pool:
+            first = self.next_session(pool)
+            for _ in range(3):
+                assert self.next_session(pool) == first
+            assert pool.stats().opened == 1
+
+    def test_two_users_at_a_time_have_a_session_each(self) -> None:
+        with self.pool() as pool, pool.connection() as one, pool.connection() as other:
+            assert self.session_id(one) != self.session_id(other)
+
+    def test_what_a_user_leaves_unfinished_is_gone(self) -> None:
+        self.need("begin")
+        with self.pool(max_size=1, timeout=0) as pool:
+            conn = pool.acquire()
+            self.begin(conn)
+            pool.release(conn)
+            with pool.connection() as conn:
+                assert not self.finish(conn), "the next user finds what another one began"
+            self.next_session(pool)
+
+    def test_what_a_block_leaves_unfinished_is_gone(self, error: type[BaseException]) -> None:
+        self.need("begin")
+        with self.pool(max_size=1, timeout=0) as pool:
+            self._end_block(pool, error)
+            with pool.connection() as conn:
+                assert not self.finish(conn), "the next user finds what another one began"
+            self.next_session(pool)
+
+    def _end_block(self, pool: Any, error: type[BaseException] | None) -> Any:
+        """The session of a block that leaves something unfinished, and ends by ``error``."""
+        session = None
+        with suppress(ZeroDivisionError, Killed), pool.connection() as conn:
+            session = self.session_id(conn)
+            self.begin(conn)
+            if error is not None:
+                raise error
+        return session
+
+    def test_a_block_that_is_killed_closes_its_connection(self) -> None:
+        if not self.closes_killed_blocks:
+            raise unittest.SkipTest("its blocks are not the pool's")
+        with self.pool(max_size=1, timeout=0) as pool:
+            killed = self._end_block(pool, Killed)
+            assert pool.stats().total == 0
+            assert self.next_session(pool) != killed
+
+    def test_what_is_discarded_is_not_lent_again(self) -> None:
+        with self.pool(max_size=1, timeout=0) as pool:
+            conn = pool.acquire()
+            discarded = self.session_id(conn)
+            pool.discard(conn)
+            assert pool.stats().in_use == 0
+            assert self.next_session(pool) != discarded
+
+    def test_what_is_discarded_is_closed_at_the_server(self) -> None:
+        self.need("lives")
+        with self.pool() as pool:
+            conn = pool.acquire()
+            discarded = self.session_id(conn)
+            assert self.lives(discarded)
+            pool.discard(conn)
+            eventually(lambda: not self.lives(discarded))
+
+    # -- dead connections ---------------------------------------------------------------------
+
+    def test_a_session_that_died_idle_is_replaced(self) -> None:
+        self.need("kill")
+        with self.pool(max_size=1, timeout=0, check_after=0) as pool:
+            conn = pool.acquire()
+            dead = self.session_id(conn)
+            pool.release(conn)
+            self.kill(conn)
+            assert self.next_session(pool) != dead
+            assert (pool.stats().total, pool.stats().in_use) == (1, 0)
+
+    def test_a_session_that_died_in_use_is_not_lent_again(self) -> None:
+        self.need("kill")
+        with self.pool(max_size=1, timeout=0, check_after=0) as pool:
+            conn = pool.acquire()
+            dead = self.session_id(conn)
+            self.kill(conn)
+            try:
+                self.echo(conn, "dead")
+            except Exception:
+                pool.release(conn)
+            else:
+                raise AssertionError("the session was to be killed")
+            assert self.next_session(pool) != dead
+            assert (pool.stats().total, pool.stats().in_use) == (1, 0)
+
+    # -- limits -------------------------------------------------------------------------------
+
+    def test_no_more_than_max_size_are_lent(self) -> None:
+        with self.pool(max_size=2, timeout=0) as pool:
+            held = [pool.acquire(), pool.acquire()]
+            self._assert_exhausted(pool)
+            pool.release(held.pop())
+            held.append(pool.acquire())
+            assert self.echo(held[-1], "again") == "again"
+            for conn in held:
+                pool.release(conn)
+
+    def _assert_exhausted(self, pool: Any) -> None:
+        try:
+            pool.acquire()
+        except self.exhausted_error:
+            return
+        raise AssertionError("one more than max_size was lent")
+
+    def test_a_wait_ends_by_the_timeout(self) -> None:
+        self.need_waits()
+        with self.pool(max_size=1, timeout=0.05) as pool, pool.connection() as conn:
+            Caller(lambda: self._assert_exhausted(pool)).result()
+            assert self.echo(conn, "held") == "held"
+
+    def test_who_waits_gets_what_is_released(self) -> None:
+        self.need_waits()
+        with self.pool(max_size=1) as pool:
+            conn = pool.acquire()
+            session = self.session_id(conn)
+            caller = Caller(lambda: self.next_session(pool))
+            eventually(lambda: pool.stats().waiting == 1)
+            pool.release(conn)
+            assert caller.result() == session
+
+    def test_who_waits_gets_the_place_of_what_is_discarded(self) -> None:
+        self.need_waits()
+        with self.pool(max_size=1) as pool:
+            conn = pool.acquire()
+            session = self.session_id(conn)
+            caller = Caller(lambda: self.next_session(pool))
+            eventually(lambda: pool.stats().waiting == 1)
+            pool.discard(conn)
+            assert caller.result() != session
+
+    def test_a_second_release_is_ignored_and_counted(self) -> None:
+        with self.pool(max_size=1, timeout=0) as pool:
+            conn = pool.acquire()
+            pool.release(conn)
+            pool.release(conn)
+            stats = pool.stats()
+            assert (stats.total, stats.available, stats.foreign_releases) == (1, 1, 1)
+            with pool.connection():
+                self._assert_exhausted(pool)
+
+    def test_threads_get_the_replies_to_their_own_questions(self) -> None:
+        with self.pool(max_size=4) as pool:
+            barrier = threading.Barrier(4)
+
+            def talk(name: str) -> None:
+                barrier.wait(10)
+                for number in range(20):
+                    text = f"{name}{number}"
+                    with pool.connection() as conn:
+                        assert self.echo(conn, text) == text
+
+            for caller in [Caller(lambda name=name: talk(name)) for name in "abcd"]:  # type: ignore[misc]
+                caller.result()
+            assert pool.stats().in_use == 0
+
+    # -- all of them --------------------------------------------------------------------------
+
+    def test_close_closes_what_is_idle(self) -> None:
+        self.need("lives")
+        with self.pool() as pool:
+            session = self.next_session(pool)
+            assert self.lives(session)
+            pool.close(timeout=0)
+            eventually(lambda: not self.lives(session))
+
+    def test_a_closed_pool_lends_nothing(self) -> None:
+        with self.pool() as pool:
+            session = self.next_session(pool)
+            pool.close(timeout=0)
+            if self.closed_error is None:
+                assert self.next_session(pool) != session
+                return
+            try:
+                pool.acquire()
+            except self.closed_error:
+                return
+            raise AssertionError("a closed pool has lent a connection")
+
+    def test_drain_replaces_every_connection(self) -> None:
+        with self.pool() as pool:
+            with pool.connection() as held:
+                sessions = {self.session_id(held), self.next_session(pool)}
+                pool.drain()
+                assert self.echo(held, "held") == "held"
+                assert self.next_session(pool) not in sessions
+            with pool.connection() as one, pool.connection() as other:
+                assert sessions.isdisjoint({self.session_id(one), self.session_id(other)})
+
+    def test_resize_closes_what_is_too_many(self) -> None:
+        if not self.resizes:
+            raise unittest.SkipTest("it has no resize")
+        with self.pool(max_size=2, timeout=0) as pool:
+            with pool.connection(), pool.connection():
+                pool.resize(1)
+            assert pool.stats().total == 1
+            with pool.connection():
+                self._assert_exhausted(pool)
+            pool.resize(2)
+            with pool.connection() as one, pool.connection() as other:
+                assert self.session_id(one) != self.session_id(other)
+
+    # -- errors -------------------------------------------------------------------------------
+
+    def test_a_refused_connect_reaches_who_acquires(self) -> None:
+        self.need("port")
+        relay = Relay(self.port or 0)
+        relay.stop()
+        with self.pool(port=relay.port, max_size=1, timeout=0) as pool:
+            for _ in range(2):  # the place is not lost
+                try:
+                    pool.acquire()
+                except self.connect_error:
+                    continue
+                raise AssertionError("nobody listens, and a connection was lent")
+            stats = pool.stats()
+            assert (stats.in_use, stats.connect_errors) == (0, 2)
