@@ -22,7 +22,7 @@ inherits from `DriverConformance` and says how the driver is used; pytest runs t
         def session_id(self, conn):
             return conn.query("SELECT session_id()")
 
-These three are required; `begin`, `finish`, `kill` and `lives` show more. All are described in
+These three are required; `begin`, `finish`, `killer` and `lives` show more. All are described in
 `forksafe_pool.conformance.hooks`, whose tests are skipped where one is missing. A server that a
 fixture starts is told to the instance by an ``autouse`` fixture: ``self.port = server.port``.
 

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 import os
+import unittest
 import warnings
 from typing import Any
 
@@ -161,6 +162,8 @@ class Forking(Hooks):
 
     def test_a_child_that_uses_an_inherited_connection(self, in_child: InChild) -> None:
         """It raises, or it goes on with a session of the child's own: never with the parent's."""
+        if not self.can_be_severed:
+            raise unittest.SkipTest("its connections show no descriptor")
 
         def use(parent: Parent) -> None:
             parent.pool.stats()  # after a C-level fork the first use severs
@@ -215,12 +218,12 @@ class Forking(Hooks):
                         return int(pool.stats().foreign_releases)
                 raise AssertionError("a foreign release made room for one more than max_size")
 
-            assert in_child(child) == 1
+            assert in_child(child) == self.counts_foreign_releases
             assert self.session_id(held) == session
             assert pool.stats().foreign_releases == 0
 
     def test_a_block_that_the_child_leaves(
-        self, in_child: InChild, error: type[BaseException] | None, used: bool
+        self, in_child: InChild, end: type[BaseException] | None, used: bool
     ) -> None:
         """Whatever ends it: it does not fail, and ends nothing of its parent's."""
         with self.pool() as pool:
@@ -232,7 +235,7 @@ class Forking(Hooks):
             def child() -> bool:
                 if used:
                     self.next_session(pool)
-                block.__exit__(error, error and error(), None)
+                block.__exit__(end, end and end(), None)
                 return bool(self.next_session(pool) == session)
 
             assert not in_child(child)

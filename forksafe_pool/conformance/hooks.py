@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -23,7 +23,8 @@ class Killed(BaseException):
 PARAMETERS: dict[str, dict[str, Any]] = {
     "fork": FORKS,
     "in_child": WAYS,
-    "error": {"no error": None, "Exception": ZeroDivisionError, "BaseException": Killed},
+    "error": {"Exception": ZeroDivisionError, "BaseException": Killed},
+    "end": {"no error": None, "Exception": ZeroDivisionError, "BaseException": Killed},
     "used": {"unused": False, "used": True},
 }
 
@@ -65,6 +66,10 @@ class Hooks:
     closes_killed_blocks = True
     #: Whether the pool has ``resize(max_size)``.
     resizes = True
+    #: Whether ``stats().foreign_releases`` counts what the pool was given and does not hold.
+    counts_foreign_releases = True
+    #: Whether the pool finds the descriptor of a connection, and so can cut it off in a child.
+    can_be_severed = True
     #: Whether a connection that is dropped without being closed warns, as a plain socket does.
     warns_when_dropped = False
 
@@ -100,8 +105,9 @@ class Hooks:
         """End what `begin` left. Whether it was there, undisturbed; False on a clean connection."""
         return True
 
-    def kill(self, conn: Any) -> None:
-        """Have the server close the session of ``conn``; return when the client could notice."""
+    def killer(self, conn: Any) -> Callable[[], object]:
+        """A function that has the server close the session of ``conn``, and returns when the client
+        could notice. It may be called when ``conn`` has been given back."""
         raise NotImplementedError
 
     def lives(self, session: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -58,9 +58,12 @@ class TestSocket(DriverConformance):
             was_there = True
         return was_there
 
-    def kill(self, conn: Any) -> None:
-        send(conn, "quit")
-        assert select.select([conn], [], [], LIMIT)[0]
+    def killer(self, conn: Any) -> Callable[[], object]:
+        def kill() -> None:
+            send(conn, "quit")
+            assert select.select([conn], [], [], LIMIT)[0]
+
+        return kill
 
 
 class Reply(NamedTuple):

@@ -58,13 +58,18 @@ _MARIADB = _Dialect(
 
 
 def _dialect(conn: Any) -> _Dialect:
+    conn = getattr(conn, "driver_connection", conn)  # SQLAlchemy's stands before the driver's
     return _POSTGRES if type(conn).__module__.startswith("psycopg") else _MARIADB
+
+
+def module_of(driver: str) -> Any:
+    """Only what is asked for: mysqlclient is not everywhere, and programs start the sooner."""
+    return importlib.import_module({"mysqlclient": "MySQLdb"}.get(driver, driver))
 
 
 def connect(driver: str, address: str, **arguments: Any) -> Any:
     """A connection of ``driver``. The address is libpq's text, or MariaDB's port."""
-    # Only what is asked for: mysqlclient is not everywhere, and programs start the sooner.
-    module = importlib.import_module({"mysqlclient": "MySQLdb"}.get(driver, driver))
+    module = module_of(driver)
     if SERVERS[driver] == "postgres":
         return module.connect(address, **arguments)
     arguments = {"user": "root", "database": "mysql", **arguments}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -77,11 +78,16 @@ class RedisConformance(DriverConformance):
         assert (found, conn.read_response()) == (b"unread", b"end")
         return True
 
-    def kill(self, conn: Any) -> None:
-        with redis.Redis(port=self.port or 0) as admin:
-            admin.client_kill_filter(_id=str(self.session_id(conn)))
-        with pytest.raises(redis.ConnectionError):
-            conn.can_read(timeout=20)
+    def killer(self, conn: Any) -> Callable[[], object]:
+        session = str(self.session_id(conn))
+
+        def kill() -> None:
+            with redis.Redis(port=self.port or 0) as admin:
+                admin.client_kill_filter(_id=session)
+            with pytest.raises(redis.ConnectionError):
+                conn.can_read(timeout=20)
+
+        return kill
 
     def lives(self, session: Any) -> bool:
         with redis.Redis(port=self.port or 0) as admin:
