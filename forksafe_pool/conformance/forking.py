@@ -18,11 +18,11 @@ from forksafe_pool.conformance.children import (
     Child,
     Fork,
     InChild,
-    in_child,
     open_descriptors,
     open_sockets,
     quiet,
 )
+from forksafe_pool.conformance.children import in_child as run_in_child
 from forksafe_pool.conformance.descriptors import Logs
 from forksafe_pool.conformance.hooks import Hooks, Parent
 from forksafe_pool.conformance.relay import Relay
@@ -46,6 +46,15 @@ class Forking(Hooks):
                 return own & parent.sessions, open_sockets() & parent.sockets, pool.stats().opened
 
             assert in_child(child) == (*NOTHING, 2)
+            parent.finish()
+
+    def test_a_child_has_nothing_of_its_parent_s_before_its_first_use(
+        self, fork_with_hooks: InChild
+    ) -> None:
+        """What the parent closes is closed then, though a child of its own lives on."""
+        with self.pool() as pool:
+            parent = Parent(self, pool)
+            assert fork_with_hooks(lambda: open_sockets() & parent.sockets) == set()
             parent.finish()
 
     def test_a_child_starts_from_zero(self, in_child: InChild) -> None:
@@ -77,22 +86,21 @@ class Forking(Hooks):
             pool.release(held)
             assert caller.result() == session
 
-    def test_a_child_s_child_has_sessions_of_its_own(self, in_child: InChild) -> None:
+    def test_a_child_s_child_has_sessions_of_its_own(self, in_child: InChild, fork: Fork) -> None:
         """The child has used the pool before it forks, and goes on afterwards."""
         with self.pool() as pool:
             parent = Parent(self, pool)
 
             def child() -> tuple[set[Any], set[str]]:
                 own = Parent(self, pool)
-                theirs = own.sessions | parent.sessions
 
                 def grandchild() -> tuple[set[Any], set[str]]:
                     pool.release(own.held)
                     pool.release(parent.held)
-                    lent = {self.next_session(pool)}
-                    return lent & theirs, open_sockets() & (own.sockets | parent.sockets)
+                    lent, left = own.left_in_child()
+                    return lent | parent.left_in_child()[0], left | open_sockets() & parent.sockets
 
-                assert in_child(grandchild) == NOTHING
+                assert run_in_child(quiet(grandchild), fork) == NOTHING
                 own.finish()
                 return own.sessions & parent.sessions, open_sockets() & parent.sockets
 
@@ -135,6 +143,13 @@ class Forking(Hooks):
 
     def test_a_child_that_discards_an_inherited_connection(self, in_child: InChild) -> None:
         self._ends_up_alone(in_child, lambda parent: parent.pool.discard(parent.held))
+
+    def test_a_child_that_closes_an_inherited_connection(self, in_child: InChild) -> None:
+        def close(parent: Parent) -> None:
+            parent.pool.stats()  # after a C-level fork the first use severs
+            self.close(parent.held)
+
+        self._ends_up_alone(in_child, close)
 
     def test_a_child_that_drops_an_inherited_connection(self, in_child: InChild) -> None:
         def drop(parent: Parent) -> None:
@@ -252,7 +267,7 @@ class Forking(Hooks):
             with self.pool(port=relay.port) as pool:
                 caller = Caller(pool.acquire)
                 relay.wait_for_the_first()
-                theirs = in_child(quiet(lambda: self.next_session(pool)), fork)
+                theirs = run_in_child(quiet(lambda: self.next_session(pool)), fork)
                 relay.let_go()
                 conn = caller.result()
                 assert self.session_id(conn) != theirs
@@ -284,7 +299,7 @@ class Forking(Hooks):
                     gc.collect()
                     return bool(own and self.next_session(pool) != session)
 
-                assert in_child(quiet(child), fork)
+                assert run_in_child(quiet(child), fork)
                 relay.let_go()
                 assert caller.result() == "late"
                 assert self.session_id(busy) == session

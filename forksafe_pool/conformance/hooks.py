@@ -23,9 +23,11 @@ class Killed(BaseException):
 PARAMETERS: dict[str, dict[str, Any]] = {
     "fork": FORKS,
     "in_child": WAYS,
+    "fork_with_hooks": {"os.fork": WAYS["os.fork"], "multiprocessing": WAYS["multiprocessing"]},
     "error": {"Exception": ZeroDivisionError, "BaseException": Killed},
     "end": {"no error": None, "Exception": ZeroDivisionError, "BaseException": Killed},
     "used": {"unused": False, "used": True},
+    "noticed": {"noticed": True, "unnoticed": False},
 }
 
 
@@ -104,6 +106,10 @@ class Hooks:
     def finish(self, conn: Any) -> bool:
         """End what `begin` left. Whether it was there, undisturbed; False on a clean connection."""
         return True
+
+    def close(self, conn: Any) -> None:
+        """Close a connection as the driver's users do."""
+        conn.close()
 
     def killer(self, conn: Any) -> Callable[[], object]:
         """A function that has the server close the session of ``conn``, and returns when the client

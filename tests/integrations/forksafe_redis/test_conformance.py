@@ -78,6 +78,9 @@ class RedisConformance(DriverConformance):
         assert (found, conn.read_response()) == (b"unread", b"end")
         return True
 
+    def close(self, conn: Any) -> None:
+        conn.disconnect()
+
     def killer(self, conn: Any) -> Callable[[], object]:
         session = str(self.session_id(conn))
 

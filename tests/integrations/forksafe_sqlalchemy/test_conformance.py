@@ -78,6 +78,10 @@ class EngineConformance(SqlConformance):
 
         return Adapter(DIALECTS[self.driver], connect, options)
 
+    def close(self, conn: Any) -> None:
+        if conn.driver_connection is not None:  # a child's may be gone already
+            conn.driver_connection.close()
+
 
 class TestPsycopg(EngineConformance):
     driver = "psycopg"
