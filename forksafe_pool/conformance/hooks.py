@@ -27,6 +27,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "error": {"Exception": ZeroDivisionError, "BaseException": Killed},
     "end": {"no error": None, "Exception": ZeroDivisionError, "BaseException": Killed},
     "used": {"unused": False, "used": True},
+    "check_after": {"unchecked": 60.0, "checked": 0.0},
     "noticed": {"noticed": True, "unnoticed": False},
 }
 

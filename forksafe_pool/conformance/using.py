@@ -21,8 +21,8 @@ class Using(Hooks):
             pool.release(conn)
             assert (pool.stats().in_use, pool.stats().available) == (0, 1)
 
-    def test_the_next_user_gets_the_same_session(self) -> None:
-        with self.pool() as pool:
+    def test_the_next_user_gets_the_same_session(self, check_after: float) -> None:
+        with self.pool(check_after=check_after) as pool:
             first = self.next_session(pool)
             for _ in range(3):
                 assert self.next_session(pool) == first

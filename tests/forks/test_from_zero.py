@@ -9,13 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from forksafe_pool import Pool, PoolStats, PoolTimeout
-from forksafe_redis import BlockingConnectionPool, ConnectionPool
 from tests.forks.servers import serving
-from tests.forksafe_pool.threads import Caller, eventually, wait_in_line
+from tests.forksafe_pool.threads import wait_in_line
 from tests.support.forks import in_child
 from tests.support.programs import run_program
 
@@ -111,61 +108,6 @@ def test_a_waiter_of_the_parent_is_served_by_the_parent_alone(fork: Fork) -> Non
         assert handed is held
         pool.release(handed)
         pool.close()
-
-
-@pytest.mark.parametrize("kind", [ConnectionPool, BlockingConnectionPool])
-def test_a_redis_pool_that_is_full(redis_url: str, kind: type[ConnectionPool], fork: Fork) -> None:
-    """redis-py's blocking pool raises queue.Full where a foreign connection comes back."""
-    pool = kind.from_url(redis_url, max_connections=3, **blocking_at_once(kind))
-    held = [pool.get_connection() for _ in range(3)]
-    with pytest.raises(RedisConnectionError):
-        pool.get_connection()
-
-    def child() -> tuple[int, int, int, int]:
-        assert pool.stats() == nothing(pool, severed=3)
-        own = [pool.get_connection() for _ in range(3)]
-        for connection in held:
-            pool.release(connection)
-            pool.discard(connection)
-        with pytest.raises(RedisConnectionError):
-            pool.get_connection()
-        for connection in own:
-            connection.send_command("PING")
-            assert connection.read_response() == b"PONG"
-            pool.release(connection)
-        stats = pool.stats()
-        return stats.total, stats.available, stats.foreign_releases, stats.opened
-
-    before = pool.stats()
-    assert in_child(child, fork) == (3, 3, 6, 3)
-    assert pool.stats() == before
-    for connection in held:
-        connection.send_command("PING")
-        assert connection.read_response() == b"PONG"
-        pool.release(connection)
-    pool.disconnect()
-
-
-def blocking_at_once(kind: type[ConnectionPool]) -> dict[str, Any]:
-    return {"timeout": 0} if kind is BlockingConnectionPool else {}
-
-
-def test_a_redis_pool_that_is_waited_for(redis_url: str, fork: Fork) -> None:
-    pool = BlockingConnectionPool.from_url(redis_url, max_connections=1, timeout=LIMIT)
-    client: Any = Redis(connection_pool=pool)
-    mine = client.client_id()
-    held = pool.get_connection()
-    waiter = Caller(client.client_id)
-    eventually(lambda: pool.stats().waiting == 1)
-
-    def child() -> bool:
-        return bool(client.client_id() != mine and pool.stats().waiting == 0)
-
-    assert in_child(child, fork)
-    assert waiter.running
-    pool.release(held)
-    assert waiter.result(LIMIT) == mine
-    pool.disconnect()
 
 
 def test_a_child_s_work_is_not_counted_in_the_parent(fork: Fork) -> None:

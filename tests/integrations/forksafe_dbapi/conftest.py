@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from forksafe_pool import Pool
-from forksafe_pool.conformance.relay import Relay
 from tests.support.forks import c_fork, os_fork
-from tests.support.sql import SERVERS, Onlooker, connect, make_pool, readdressed, run
+from tests.support.sql import SERVERS, Onlooker, connect, make_pool, run
 
 
 class Database(NamedTuple):
@@ -75,17 +74,3 @@ def inherited(database: Database) -> Iterator[Pool[Any]]:
 def onlooker(database: Database) -> Iterator[Onlooker]:
     with closing(database.connect()) as conn:
         yield Onlooker(conn)
-
-
-@pytest.fixture
-def relay(database: Database) -> Iterator[Relay]:
-    relay = Relay(database.port)
-    yield relay
-    relay.stop()
-
-
-@pytest.fixture
-def relayed(database: Database, relay: Relay) -> Iterator[Pool[Any]]:
-    address = readdressed(database.driver, database.address, relay.port)
-    with make_pool(database.driver, address, max_size=2) as pool:
-        yield pool

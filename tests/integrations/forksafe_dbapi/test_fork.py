@@ -10,17 +10,13 @@ from typing import Any
 import pytest
 
 from forksafe_pool import Pool
+from forksafe_pool.conformance.children import Fork
 from tests.integrations.forksafe_dbapi.conftest import Database
 from tests.support.forks import in_child, open_sockets
 from tests.support.sql import new_session
-from tests.support.sql_forks import Fork, ForkCases
 
 # More than a socket's buffers hold.
 MANY = "SELECT seq, repeat('x', 1000) FROM seq_1_to_20000"
-
-
-class TestForks(ForkCases):
-    pass
 
 
 def drop_the_cursor(pool: Pool[Any], conn: Any, cursors: list[Any]) -> None:

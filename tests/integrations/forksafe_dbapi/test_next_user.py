@@ -14,13 +14,11 @@ from forksafe_pool import PoolError
 from tests.integrations.forksafe_dbapi.conftest import Database
 from tests.support.sql import (
     LIMIT,
-    Onlooker,
     ask,
     make_pool,
     new_session,
     run,
     session_id,
-    wait_for_the_end,
 )
 
 only_mariadb = pytest.mark.parametrize("database", ["pymysql", "mysqlclient"], indirect=True)
@@ -45,14 +43,6 @@ def replaces(pool: Pool[Any], session: int) -> bool:
     stats = pool.stats()
     assert (stats.total, stats.available, stats.in_use) == (1, 1, 0)
     return other != session
-
-
-def test_an_open_transaction_is_rolled_back(table: str, pool: Pool[Any]) -> None:
-    with pool.connection() as conn:
-        run(conn, "INSERT INTO numbers VALUES (1)")
-        session = session_id(conn)
-    assert count(pool) == 0
-    assert not replaces(pool, session)
 
 
 def test_what_was_committed_stays(table: str, pool: Pool[Any]) -> None:
@@ -153,51 +143,6 @@ def test_a_connect_that_returns_a_closed_connection(database: Database) -> None:
         with pytest.raises(PoolError, match="connect of shop returned a closed connection: <"):
             pool.acquire()
     assert pool.stats().total == 0
-
-
-def test_a_connection_that_the_user_has_closed(pool: Pool[Any]) -> None:
-    with pool.connection() as conn:
-        session = session_id(conn)
-        conn.close()
-    assert pool.stats().total == 0
-    assert replaces(pool, session)
-
-
-def test_a_session_that_was_killed_in_use(pool: Pool[Any], onlooker: Onlooker) -> None:
-    session = new_session(pool)
-    block = pool.connection()
-    conn = block.__enter__()
-    onlooker.kill(session)
-    with pytest.raises(Exception, match=r"(?i)terminat|gone away|lost|killed|closed"):
-        run(conn, "SELECT 1")
-    block.__exit__(None, None, None)
-    assert pool.stats().total == 0
-    assert replaces(pool, session)
-
-
-def test_a_transaction_that_was_killed(pool: Pool[Any], onlooker: Onlooker) -> None:
-    """It comes back before anybody has noticed."""
-    with pool.connection() as conn:
-        session = session_id(conn)
-        onlooker.kill(session)
-    assert pool.stats().total == 0
-    assert replaces(pool, session)
-
-
-def test_a_session_that_was_killed_while_it_was_idle(pool: Pool[Any], onlooker: Onlooker) -> None:
-    with pool.connection() as conn:
-        session = session_id(conn)
-    onlooker.kill(session)
-    wait_for_the_end(conn)
-    assert replaces(pool, session)
-    assert pool.stats().connect_errors == 0
-
-
-def test_a_session_that_lives_is_not_replaced(pool: Pool[Any]) -> None:
-    session = new_session(pool)
-    for _ in range(5):
-        assert not replaces(pool, session)
-    assert pool.stats().opened == 1
 
 
 def test_what_a_check_begins_is_rolled_back(table: str, database: Database) -> None:

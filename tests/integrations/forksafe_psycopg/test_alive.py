@@ -11,7 +11,6 @@ import psycopg
 import pytest
 
 from forksafe_psycopg import Pool
-from tests.support.postgres import Postgres
 from tests.support.sql import (
     LIMIT,
     Onlooker,
@@ -75,18 +74,6 @@ def test_one_that_was_notified_is_not(dsn: str, autocommit: bool) -> None:
         assert conn.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
         assert session_id(conn) == session
         pool.release(conn)
-
-
-def test_over_tls_nothing_is_replaced_for_nothing(postgres_tls: Postgres) -> None:
-    """TLS speaks on its own account: session tickets come after the handshake."""
-    with Pool(postgres_tls.dsn, max_size=1, check_after=0) as pool:
-        conn = pool.acquire()
-        assert conn.pgconn.ssl_in_use
-        pool.release(conn)
-        session = new_session(pool)
-        for _ in range(5):
-            assert new_session(pool) == session
-        assert pool.stats().opened == 1
 
 
 def test_threads_never_have_more_than_max_size(dsn: str, onlooker: Onlooker) -> None:

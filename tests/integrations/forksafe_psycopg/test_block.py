@@ -52,15 +52,6 @@ def test_the_driver_s_error_reaches_the_user(pool: Pool) -> None:
     assert new_session(pool) == session
 
 
-def test_an_end_that_is_no_exception_closes_the_connection(table: str, pool: Pool) -> None:
-    session = new_session(pool)
-    with pytest.raises(Stop):
-        insert_and_raise(pool, Stop())
-    assert pool.stats().total == 0
-    assert numbers(pool) == []
-    assert new_session(pool) != session
-
-
 def test_what_the_user_has_committed_stays(table: str, pool: Pool) -> None:
     with pool.connection() as conn:
         run(conn, "INSERT INTO numbers VALUES (1)")
@@ -118,16 +109,6 @@ def test_a_commit_that_is_cut_off_closes_the_connection(dsn: str) -> None:
             ask(conn, "SELECT 1")
         assert conn.closed
         assert pool.stats().total == 0
-
-
-def test_blocks_one_after_the_other_and_one_in_the_other(dsn: str) -> None:
-    with Pool(dsn, max_size=2, timeout=0) as pool:
-        with pool.connection() as one, pool.connection() as other:
-            both = {session_id(one), session_id(other)}
-        assert len(both) == 2
-        for _ in range(3):
-            assert new_session(pool) in both
-        assert pool.stats().opened == 2
 
 
 def test_what_was_given_back_inside_and_lent_again_is_not_committed(

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from forksafe_pool.conformance.relay import Relay
+from forksafe_pool.conformance.children import Fork
 from forksafe_psycopg import Pool
 from tests.forksafe_pool.threads import Caller
 from tests.support.forks import in_child, open_descriptors, open_sockets
@@ -25,12 +25,10 @@ from tests.support.sql import (
     Work,
     connect,
     new_session,
-    readdressed,
     run,
     session_id,
     wait_in_line,
 )
-from tests.support.sql_forks import Fork, ForkCases
 
 
 @pytest.fixture(params=["postgres", "postgres_tls"], ids=["plain", "TLS"])
@@ -49,24 +47,6 @@ def inherited(server: Postgres) -> Iterator[Pool]:
 def onlooker(server: Postgres) -> Iterator[Onlooker]:
     with closing(connect("psycopg", server.dsn)) as conn:
         yield Onlooker(conn)
-
-
-@pytest.fixture
-def relay(server: Postgres) -> Iterator[Relay]:
-    relay = Relay(server.port)
-    yield relay
-    relay.stop()
-
-
-@pytest.fixture
-def relayed(server: Postgres, relay: Relay) -> Iterator[Pool]:
-    address = readdressed("psycopg", server.dsn, relay.port)
-    with closing(Pool(address, max_size=2)) as pool:
-        yield pool
-
-
-class TestForks(ForkCases):
-    pass
 
 
 def query(conn: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from forksafe_psycopg import Pool
-from tests.support.sql import Onlooker, ask, new_session, run, session_id
+from tests.support.sql import Onlooker, ask, run, session_id
 
 Connection = psycopg.Connection[Any]
 
@@ -182,35 +182,6 @@ def test_a_block_that_ends_in_the_middle_of_a_statement(
     assert pool.stats().total == 0
     with pool.connection() as conn:
         assert ask(conn, "SELECT 1") == 1
-
-
-def test_a_connection_that_was_closed(pool: Pool) -> None:
-    conn = pool.acquire()
-    conn.close()
-    pool.release(conn)
-    assert pool.stats().total == 0
-    assert new_session(pool)
-
-
-def test_a_connection_whose_session_was_killed(pool: Pool, onlooker: Onlooker) -> None:
-    conn = pool.acquire()
-    session = session_id(conn)
-    onlooker.kill(session)
-    with pytest.raises(psycopg.OperationalError):
-        run(conn, "SELECT 1")
-    pool.release(conn)
-    assert pool.stats().total == 0
-    assert new_session(pool) != session
-
-
-def test_a_transaction_whose_session_was_killed(pool: Pool, onlooker: Onlooker) -> None:
-    """It comes back before anybody has noticed."""
-    conn = pool.acquire()
-    session = session_id(conn)
-    onlooker.kill(session)
-    pool.release(conn)
-    assert pool.stats().total == 0
-    assert new_session(pool) != session
 
 
 def test_prepared_statements_outlive_their_user(pool: Pool) -> None:

@@ -43,8 +43,6 @@ def test_a_url_carries_our_options_too(kind: type[ConnectionPool]) -> None:
 def test_a_bad_option_of_a_url_is_named(kind: type[ConnectionPool]) -> None:
     with pytest.raises(ValueError, match="min_size must be a number, not 'two'"):
         kind.from_url("redis://localhost?min_size=two")
-    with pytest.raises(ValueError, match="max_idle must be 0 seconds or more, not -1"):
-        kind(max_idle=-1)
 
 
 def test_too_many_connections(redis_url: str) -> None:
@@ -130,29 +128,6 @@ def test_no_connection_available(redis_url: str) -> None:
         pool.get_connection()
     assert not isinstance(caught.value, MaxConnectionsError)
     pool.disconnect()
-
-
-def test_who_waits_gets_what_is_released(redis_url: str) -> None:
-    pool = BlockingConnectionPool.from_url(redis_url, max_connections=1, timeout=LIMIT)
-    connection = pool.get_connection()
-    got: list[Any] = []
-    thread = threading.Thread(target=lambda: got.append(pool.get_connection()))
-    thread.start()
-    while not pool.stats().waiting:
-        assert thread.is_alive()
-    pool.release(connection)
-    thread.join(LIMIT)
-    assert got == [connection]
-    pool.disconnect()
-
-
-def test_a_failed_connect_leaves_its_place(kind: type[ConnectionPool]) -> None:
-    pool = kind(host="127.0.0.1", port=1, max_connections=1)
-    for _ in range(3):
-        with pytest.raises(RedisConnectionError, match="refused"):
-            pool.get_connection()
-    stats = pool.stats()
-    assert (stats.in_use, stats.connect_errors) == (0, 3)
 
 
 def test_commands(client: Any) -> None:
@@ -242,24 +217,6 @@ def test_a_dispatcher_of_the_user_s_hears_of_what_comes_back(
     pool.disconnect()
 
 
-def test_a_second_release_is_ignored(pool: ConnectionPool) -> None:
-    connection = pool.get_connection()
-    pool.release(connection)
-    pool.release(connection)
-    stats = pool.stats()
-    assert (stats.available, stats.foreign_releases) == (1, 1)
-    assert pool.get_connection() is not pool.get_connection()
-
-
-def test_discard_closes(pool: ConnectionPool) -> None:
-    connection = pool.get_connection()
-    pool.discard(connection)
-    pool.discard(connection)
-    stats = pool.stats()
-    assert (stats.total, stats.closed, stats.foreign_releases) == (0, 1, 1)
-    assert connection._sock is None
-
-
 def test_another_pool_s_connection_is_ignored(pool: ConnectionPool, redis_url: str) -> None:
     other = ConnectionPool.from_url(redis_url)
     connection = other.get_connection()
@@ -268,20 +225,6 @@ def test_another_pool_s_connection_is_ignored(pool: ConnectionPool, redis_url: s
     connection.send_command("PING")
     assert connection.read_response() == b"PONG"
     other.disconnect()
-
-
-def test_a_connection_that_the_server_closed_is_replaced(
-    kind: type[ConnectionPool], redis_url: str, watcher: Any
-) -> None:
-    pool = kind.from_url(redis_url, check_after=0)
-    client = Redis(connection_pool=pool)
-    old = client.client_id()
-    watcher.client_kill_filter(_id=old)
-    connection = pool.get_connection()  # no retry is left to repair it
-    connection.send_command("CLIENT", "ID")
-    assert connection.read_response() != old
-    pool.release(connection)
-    pool.disconnect()
 
 
 def test_what_redis_py_s_own_code_reaches_for(pool: ConnectionPool) -> None:

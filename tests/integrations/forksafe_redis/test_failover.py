@@ -140,19 +140,6 @@ def test_another_error_of_the_server_costs_no_connection(
     pool.disconnect()
 
 
-def test_drain_replaces_every_connection(pool: ConnectionPool, client: redis.Redis) -> None:
-    in_use, idle = pool.get_connection(), pool.get_connection()
-    pool.release(idle)
-    pool.drain()
-    assert (idle._sock, pool.stats().total, pool.stats().closed) == (None, 1, 1)
-    in_use.send_command("PING")  # nobody is disturbed
-    assert in_use.read_response() == b"PONG"
-    pool.release(in_use)
-    assert (in_use._sock, pool.stats().total, pool.stats().closed) == (None, 0, 2)
-    assert client.ping()
-    assert pool.stats().total == 1
-
-
 def test_a_master_drains_what_it_used_at_import(pool: ConnectionPool, client: redis.Redis) -> None:
     client.ping()
     pool.drain()

@@ -37,12 +37,6 @@ def subscribed(client: Any) -> Iterator[Any]:
     subscription.close()
 
 
-def test_each_process_has_its_own_connection(client: Any, fork: Fork) -> None:
-    mine = client.client_id()
-    assert in_child(client.client_id, fork) != mine
-    assert client.client_id() == mine
-
-
 def test_a_pool_s_pid_is_its_process_s(pool: ConnectionPool, client: Any, fork: Fork) -> None:
     client.ping()
 
@@ -248,26 +242,6 @@ def test_a_single_connection_client(pool: ConnectionPool, fork: Fork) -> None:
     client.close()
 
 
-def test_a_foreign_release_in_the_child(pool: ConnectionPool, fork: Fork) -> None:
-    """redis-py's blocking pool raises queue.Full, or lends more than max_connections."""
-    held = [pool.get_connection() for _ in range(3)]
-
-    def child() -> tuple[int, int]:
-        own = [pool.get_connection() for _ in range(3)]
-        for connection in held:
-            pool.release(connection)
-        stats = pool.stats()
-        assert {id(connection) for connection in own}.isdisjoint(map(id, held))
-        return stats.total, stats.foreign_releases
-
-    assert in_child(child, fork) == (3, 3)
-    for connection in held:
-        connection.send_command("PING")
-        assert connection.read_response() == b"PONG"
-        pool.release(connection)
-    assert pool.stats().available == 3
-
-
 def test_what_the_holder_reconnected_in_the_child_is_closed_when_it_comes_back(
     pool: ConnectionPool, fork: Fork, watcher: Any
 ) -> None:
@@ -285,24 +259,6 @@ def test_what_the_holder_reconnected_in_the_child_is_closed_when_it_comes_back(
     connection.send_command("PING")
     assert connection.read_response() == b"PONG"
     pool.release(connection)
-
-
-def test_the_child_s_disconnect_leaves_the_parent_s_alone(
-    pool: ConnectionPool, client: Any, fork: Fork
-) -> None:
-    held = pool.get_connection()
-    mine = client.client_id()
-
-    def child() -> None:
-        pool.disconnect()
-        client.close()
-        pool.close()
-
-    in_child(child, fork)
-    assert client.client_id() == mine
-    held.send_command("PING")
-    assert held.read_response() == b"PONG"
-    pool.release(held)
 
 
 def test_a_killed_parent_s_connections_end_while_its_child_lives(

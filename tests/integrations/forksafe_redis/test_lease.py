@@ -12,7 +12,6 @@ import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from forksafe_redis import ConnectionPool
-from tests.support.forks import in_child
 
 Fork = Callable[[], int]
 
@@ -24,16 +23,6 @@ class Interrupted(BaseException):
 def client_id(connection: Any) -> int:
     connection.send_command("CLIENT", "ID")
     return int(connection.read_response())
-
-
-def test_the_block_releases_at_its_end(pool: ConnectionPool) -> None:
-    with pool.connection() as first:
-        ours = client_id(first)
-        assert pool.stats().in_use == 1
-    with pool.connection() as second:
-        assert second is first
-        assert client_id(second) == ours
-    assert (pool.stats().in_use, pool.stats().available) == (0, 1)
 
 
 @pytest.mark.parametrize("error", [ValueError, RedisConnectionError, SystemExit, Interrupted])
@@ -52,14 +41,6 @@ def test_a_block_that_ends_by_an_exception_costs_the_connection(
         assert connection.read_response() == b"hello"
 
 
-def test_a_reply_that_was_not_read_is_nobody_else_s(pool: ConnectionPool) -> None:
-    with pool.connection() as connection:
-        connection.send_command("ECHO", "alice's")
-    with pool.connection() as connection:
-        connection.send_command("ECHO", "bob's")
-        assert connection.read_response() == b"bob's"
-
-
 @pytest.mark.parametrize("give_back", ["release", "discard"])
 @pytest.mark.parametrize("error", [None, ValueError])
 def test_a_block_leaves_alone_what_was_given_back_inside_and_lent_again(
@@ -75,27 +56,6 @@ def test_a_block_leaves_alone_what_was_given_back_inside_and_lent_again(
     assert (stats.in_use, stats.available, stats.foreign_releases) == (1, 0, 0)
     assert client_id(other)
     pool.release(other)
-
-
-@pytest.mark.parametrize("error", [None, ValueError])
-def test_a_child_leaves_alone_what_its_parent_has(
-    pool: ConnectionPool, fork: Fork, error: type[Exception] | None
-) -> None:
-    lease = pool.connection()
-    connection = lease.__enter__()
-    ours = client_id(connection)
-
-    def child() -> tuple[int, int, int]:
-        lease.__exit__(error, error() if error else None, None)
-        with pool.connection() as own:
-            return client_id(own), pool.stats().in_use, pool.stats().foreign_releases
-
-    theirs, in_use, foreign = in_child(child, fork)
-    assert theirs != ours
-    assert (in_use, foreign) == (1, 1)
-    assert client_id(connection) == ours
-    lease.__exit__(None, None, None)
-    assert pool.stats().available == 1
 
 
 def test_what_was_lost_before_the_block_began_is_replaced(

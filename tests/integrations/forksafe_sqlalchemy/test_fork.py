@@ -6,7 +6,6 @@ import gc
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -24,31 +23,6 @@ from tests.support.sql import Onlooker, connect, wait_in_line
 Fork = Callable[[], int]
 
 
-def test_the_child_has_sessions_of_its_own(engine: Engine, fork: Fork) -> None:
-    work = Work(engine)
-
-    def child() -> tuple[set[int], set[str]]:
-        with engine.connect() as one, engine.connect() as other:
-            mine = {session_id(one), session_id(other)}
-        assert mine == {new_session(engine), new_session(engine)}
-        return mine & work.sessions, open_sockets() & work.sockets
-
-    assert in_quiet_child(child, fork) == (set(), set())
-    work.finish(engine)
-
-
-def test_a_pool_that_is_exhausted_in_the_parent(engine: Engine, fork: Fork) -> None:
-    with engine.connect() as one, engine.connect() as other:
-        theirs = {session_id(one), session_id(other)}
-
-        def child() -> bool:
-            with engine.connect() as mine, engine.connect() as also_mine:
-                return {session_id(mine), session_id(also_mine)}.isdisjoint(theirs)
-
-        assert in_quiet_child(child, fork)
-        assert {session_id(one), session_id(other)} == theirs
-
-
 def close(engine: Engine, work: Work) -> None:
     work.connection.close()
     assert work.connection.closed
@@ -56,16 +30,6 @@ def close(engine: Engine, work: Work) -> None:
 
 def roll_back(engine: Engine, work: Work) -> None:
     work.connection.rollback()
-
-
-def close_the_fairy(engine: Engine, work: Work) -> None:
-    fairy = work.connection.connection
-    fairy.rollback()
-    fairy.close()
-
-
-def invalidate(engine: Engine, work: Work) -> None:
-    work.connection.connection.invalidate()
 
 
 def detach(engine: Engine, work: Work) -> None:
@@ -78,23 +42,14 @@ def drop(engine: Engine, work: Work) -> None:
     gc.collect()
 
 
-def dispose(engine: Engine, work: Work) -> None:
-    engine.dispose()
-    gc.collect()
-
-
 def replace(engine: Engine, work: Work) -> None:
     engine.dispose(close=False)
     gc.collect()
 
 
-def nothing(engine: Engine, work: Work) -> None:
-    pass
-
-
 @pytest.mark.parametrize(
     "action",
-    [close, roll_back, close_the_fairy, invalidate, detach, drop, dispose, replace, nothing],
+    [close, roll_back, detach, drop, replace],
     ids=lambda action: action.__name__,
 )
 def test_what_the_child_does_with_what_it_inherited(
@@ -325,42 +280,6 @@ def test_a_connection_that_the_parent_detached(engine: Engine, fork: Fork, close
     assert in_quiet_child(child, fork) == set()
     assert session_id(connection) == theirs
     connection.close()
-
-
-def test_a_child_s_child(engine: Engine, fork: Fork) -> None:
-    work = Work(engine)
-
-    def child() -> list[int]:
-        engine.pool.status()  # after a C-level fork, the first use severs
-        here = Work(engine)
-
-        def grandchild() -> tuple[int, set[str]]:
-            here.connection.close()
-            work.connection.close()
-            return new_session(engine), open_sockets() & (here.sockets | work.sockets)
-
-        theirs, sockets = in_child(grandchild, fork, LIMIT)
-        assert not sockets
-        here.finish(engine)
-        return [theirs, *here.sessions]
-
-    assert not set(in_child(child, fork, LIMIT)) & work.sessions
-    work.finish(engine)
-
-
-def test_a_child_s_child_where_the_child_used_nothing(engine: Engine, fork: Fork) -> None:
-    work = Work(engine)
-
-    def child() -> Any:
-        def grandchild() -> tuple[int, set[str]]:
-            return new_session(engine), open_sockets() & work.sockets
-
-        return in_child(grandchild, fork, LIMIT)
-
-    mine, sockets = in_child(child, fork, LIMIT)
-    assert mine not in work.sessions
-    assert not sockets
-    work.finish(engine)
 
 
 def test_no_event_tells_of_the_parent_s_connections(engine: Engine, fork: Fork) -> None:
