@@ -4,7 +4,7 @@
     python -m tests.mutations NAME …               some of them
     python -m tests.mutations --check              that each patch applies, and no more
     python -m tests.mutations --json FILE          also write what was found there
-    python -m tests.mutations --tests PATH …       run these tests, instead of those of each table
+    python -m tests.mutations --tests PATH …       run these, instead of what the table says
 
 It takes an hour or two. A file has noticed when the first of its tests has failed. The exit
 status is 1 where nothing notices a broken promise, or where something fails with no promise broken.
@@ -62,14 +62,18 @@ def copy_to(folder: Path) -> None:
 # -- running --------------------------------------------------------------------------------------
 
 
-def test_files(tests: Iterable[str]) -> list[str]:
-    """The files in these folders. Not other projects' own suites, which take a minute each."""
-    found: dict[str, None] = {}
+def by_file(tests: Iterable[str]) -> dict[str, list[str]]:
+    """What pytest is to run of each file in these folders, or of these files, or what is named by
+    ``file::test``. Not other projects' own suites, which take a minute each."""
+    found: dict[str, list[str]] = {}
     for name in tests:
-        path = ROOT / name
-        files = [path] if path.is_file() else sorted(path.glob("test_*.py"))
-        found.update({str(file.relative_to(ROOT)): None for file in files})
-    return [name for name in found if "yardstick" not in name]
+        path, _, test = name.partition("::")
+        files = sorted((ROOT / path).glob("test_*.py")) or [ROOT / path]
+        for file in files:
+            if "yardstick" not in file.name:
+                relative = str(file.relative_to(ROOT))
+                found.setdefault(relative, []).append(name if test else relative)
+    return found
 
 
 def run(mutant: Mutant | None, tests: Iterable[str], workers: int) -> list[str]:
@@ -80,18 +84,18 @@ def run(mutant: Mutant | None, tests: Iterable[str], workers: int) -> list[str]:
         if mutant is not None:
             path = find(mutant, folder)
             path.write_text(path.read_text().replace(mutant.old, mutant.new))
-        files = test_files(tests)
+        chosen = by_file(tests)
         with ThreadPoolExecutor(workers) as executor:
-            passed = executor.map(lambda file: passes(folder, file), files)
-            return [file for file, good in zip(files, passed, strict=True) if not good]
+            passed = executor.map(lambda tests: passes(folder, tests), chosen.values())
+            return [file for file, good in zip(chosen, passed, strict=True) if not good]
 
 
-def passes(folder: Path, file: str) -> bool:
+def passes(folder: Path, tests: list[str]) -> bool:
     """Each in a process of its own: a broken promise may well break pytest."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider"),
-            *(f"--timeout={TEST_LIMIT}", file),
+            *(f"--timeout={TEST_LIMIT}", *tests),
         ],
         cwd=folder,
         stdout=subprocess.DEVNULL,
