@@ -215,6 +215,12 @@ MUTANTS = [
         "",
     ),
     Mutant(
+        "connections that live are replaced",
+        CORE,
+        "        return bool(poll.poll(0))\n",
+        "        return True\n",
+    ),
+    Mutant(
         "what is discarded is lent again",
         CORE,
         "            self._ignore(ledger, conn)\n        else:\n"
@@ -358,6 +364,12 @@ MUTANTS = [
         '        return TooManyConnections(f"Too many connections: {error}")\n',
         "        return error\n",
     ),
+    Mutant(
+        "wrong options of redis-py's are accepted",
+        REDIS,
+        "        _checks.check_of_connections(kwargs, self.connection_class)\n",
+        "",
+    ),
     # -- psycopg ------------------------------------------------------------------------------
     Mutant(
         "psycopg's block commits its parent's transaction",
@@ -388,6 +400,12 @@ MUTANTS = [
         PSYCOPG,
         "    has_reset = True\n",
         "    has_reset = False\n",
+    ),
+    Mutant(
+        "wrong options of psycopg's are accepted",
+        PSYCOPG,
+        "        _arguments.check(conninfo, arguments if connection_class is Connection else {})\n",
+        "",
     ),
     # -- DB-API -------------------------------------------------------------------------------
     Mutant(
@@ -438,5 +456,17 @@ MUTANTS = [
         SQLALCHEMY,
         "        if self._pool.may_close(connection):\n",
         "        if True:\n",
+    ),
+    Mutant(
+        "SQLAlchemy's pool that is dropped in a child is not cut off",
+        SQLALCHEMY,
+        "            self._free_severed(self._checkpid_finally())\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "wrong options of SQLAlchemy's are accepted",
+        SQLALCHEMY,
+        '        _check_recycle(kw.get("recycle", -1))\n',
+        "",
     ),
 ]
