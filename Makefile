@@ -9,7 +9,7 @@ OLDEST_REDIS := 5.0.0
 PYTHON_TESTS := tests/forksafe_pool tests/forks $(addprefix tests/integrations/forksafe_, \
 	redis sqlalchemy gunicorn uwsgi celery rq)
 
-.PHONY: demo test test-python torture soak bench check clean
+.PHONY: demo test test-python mutations torture soak bench check clean
 
 # Workers that answer over one connection shared through the fork, and over forksafe_pool.
 demo: $(VENV)/.installed
@@ -25,6 +25,10 @@ test: $(VENV)/.yardsticks
 test-python: $(VENV)/.yardsticks
 	@echo "$$($(BIN)/python --version): $(PYTHON_TESTS); all other tests are skipped"
 	$(BIN)/python -m pytest -n auto $(PYTHON_TESTS) $(ARGS)
+
+# Each promise broken in turn, and which tests notice. An hour or two; ARGS="foreign" for some of them.
+mutations: $(VENV)/.installed
+	$(BIN)/python -m tests.mutations $(ARGS)
 
 # Every driver, every way to fork, every misdeed, ours beside its peers: docs/torture.md. 30 minutes.
 torture: $(VENV)/.installed

@@ -180,21 +180,18 @@ class Forking(Hooks):
         if not self.can_be_severed:
             raise unittest.SkipTest("its connections show no descriptor")
 
-        def use(parent: Parent) -> None:
-            parent.pool.stats()  # after a C-level fork the first use severs
-            with contextlib.suppress(Exception):
-                self.finish(parent.held)
-            session = None
-            with contextlib.suppress(Exception):
-                session = self.session_id(parent.held)
-            assert session not in parent.sessions
-
         with self.pool() as pool:
             parent = Parent(self, pool)
 
             def child() -> set[str]:
                 logging.disable()  # a driver may well complain
-                use(parent)
+                pool.stats()  # after a C-level fork the first use severs
+                session = None
+                with contextlib.suppress(Exception):
+                    self.finish(parent.held)
+                with contextlib.suppress(Exception):
+                    session = self.session_id(parent.held)
+                assert session not in parent.sessions
                 return open_sockets() & parent.sockets
 
             assert in_child(child) == set()
