@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pymysql
@@ -13,19 +14,23 @@ from forksafe_dbapi import Pool
 from forksafe_dbapi._failures import is_read_only
 from forksafe_pool import Pool as AnyPool
 from tests.integrations.forksafe_dbapi.conftest import Database
-from tests.support.sql import run, session_id
+from tests.support.sql import run
+from tests.support.sql_failover import SIZE, FailoverCases, SetReadOnly, demote
 
-SIZE = 3
+
+class TestFailover(FailoverCases):
+    pass
 
 
 @pytest.fixture
-def replicated(
-    table: str, database: Database
-) -> Iterator[tuple[AnyPool[Any], Callable[[bool], None]]]:
-    """A pool, and what makes its server read-only, or a primary again.
+def make_pool(database: Database) -> Callable[..., AnyPool[Any]]:
+    return partial(Pool, database.connect)
 
-    MariaDB's is so for all that are not root, PostgreSQL's for the sessions that there are.
-    """
+
+@pytest.fixture
+def replicated(table: str, database: Database) -> Iterator[tuple[AnyPool[Any], SetReadOnly]]:
+    """MariaDB's server is read-only for all that are not root, PostgreSQL's for the sessions that
+    there are."""
     if database.driver == "psycopg2":
         with Pool(database.connect, max_size=SIZE) as pool:
             yield pool, lambda read_only: demote(pool) if read_only else None
@@ -39,80 +44,6 @@ def replicated(
         finally:
             run(root, "SET GLOBAL read_only = 0")
             run(root, "DROP USER app@'127.0.0.1'")
-
-
-def fill(pool: AnyPool[Any]) -> set[int]:
-    """Each of its sessions, all of them idle afterwards."""
-    conns = [pool.acquire() for _ in range(SIZE)]
-    sessions = {session_id(conn) for conn in conns}
-    for conn in conns:
-        pool.release(conn)
-    assert len(sessions) == SIZE
-    return sessions
-
-
-def demote(pool: AnyPool[Any]) -> None:
-    conns = [pool.acquire() for _ in range(SIZE)]
-    for conn in conns:
-        run(conn, "SET default_transaction_read_only = on")
-        conn.commit()
-        pool.release(conn)
-
-
-def write(pool: AnyPool[Any]) -> None:
-    with pool.connection() as conn:
-        run(conn, "INSERT INTO numbers VALUES (1)")
-        conn.commit()
-
-
-def test_a_failover_costs_one_error(replicated: Any) -> None:
-    pool, set_read_only = replicated
-    sessions = fill(pool)
-    set_read_only(True)
-    with pytest.raises(Exception, match=r"read-only"):
-        write(pool)
-    assert pool.stats().total == 0
-    set_read_only(False)
-    write(pool)
-    assert sessions.isdisjoint(fill(pool))
-
-
-def test_what_is_released_in_a_finally_is_closed(replicated: Any) -> None:
-    """Where no block tells the pool, the others are left."""
-    pool, set_read_only = replicated
-
-    def write_by_hand() -> None:
-        conn = pool.acquire()
-        try:
-            run(conn, "INSERT INTO numbers VALUES (1)")
-        finally:
-            pool.release(conn)
-
-    fill(pool)
-    set_read_only(True)
-    for left in range(SIZE - 1, -1, -1):
-        with pytest.raises(Exception, match=r"read-only"):
-            write_by_hand()
-        assert pool.stats().total == left
-    set_read_only(False)
-    write_by_hand()
-
-
-def test_an_evict_on_of_the_user_s_replaces_the_default(database: Database) -> None:
-    def fail(pool: AnyPool[Any]) -> None:
-        with pool.connection() as conn:
-            run(conn, "SELEKT")
-
-    with Pool(database.connect, max_size=SIZE, evict_on=lambda error: True) as pool:
-        sessions = fill(pool)
-        with pytest.raises(Exception, match=r"(?i)syntax"):
-            fail(pool)
-        assert sessions.isdisjoint(fill(pool))
-    with Pool(database.connect, max_size=SIZE) as pool:
-        sessions = fill(pool)
-        with pytest.raises(Exception, match=r"(?i)syntax"):
-            fail(pool)
-        assert fill(pool) == sessions
 
 
 def with_state(**attributes: str) -> Exception:

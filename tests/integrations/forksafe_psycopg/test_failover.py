@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -9,36 +11,25 @@ import pytest
 
 from forksafe_pool import Pool as AnyPool
 from forksafe_psycopg import Pool
-from tests.support.sql import ask, new_session, run, session_id
+from tests.support.sql import ask, run
+from tests.support.sql_failover import SIZE, FailoverCases, SetReadOnly, demote, fill, write
 
 Connection = psycopg.Connection[Any]
 
-SIZE = 3
+
+class TestFailover(FailoverCases):
+    pass
 
 
-def fill(pool: AnyPool[Connection]) -> set[int]:
-    """Each of its sessions, all of them idle afterwards."""
-    conns = [pool.acquire() for _ in range(SIZE)]
-    sessions = {session_id(conn) for conn in conns}
-    for conn in conns:
-        pool.release(conn)
-    assert len(sessions) == SIZE
-    return sessions
+@pytest.fixture
+def make_pool(dsn: str) -> Callable[..., Pool]:
+    return partial(Pool, dsn)
 
 
-def demote(pool: AnyPool[Connection]) -> set[int]:
-    """The sessions that there are lead to what was the primary; new ones to the new primary."""
-    conns = [pool.acquire() for _ in range(SIZE)]
-    for conn in conns:
-        run(conn, "SET default_transaction_read_only = on")
-        conn.commit()
-        pool.release(conn)
-    return fill(pool)
-
-
-def write(pool: AnyPool[Connection]) -> None:
-    with pool.connection() as conn:
-        run(conn, "INSERT INTO numbers VALUES (1)")
+@pytest.fixture
+def replicated(table: str, dsn: str) -> Iterator[tuple[AnyPool[Connection], SetReadOnly]]:
+    with Pool(dsn, max_size=SIZE) as pool:
+        yield pool, lambda read_only: demote(pool) if read_only else None
 
 
 class Unavailable(Exception):
@@ -53,63 +44,15 @@ def write_and_wrap(pool: AnyPool[Connection]) -> None:
             raise Unavailable from error
 
 
-def test_what_is_released_in_a_finally_is_closed(table: str, dsn: str) -> None:
-    """Where no block tells the pool, the others are left."""
-
-    def write_by_hand(pool: AnyPool[Connection]) -> None:
-        conn = pool.acquire()
-        try:
-            run(conn, "INSERT INTO numbers VALUES (1)")
-        finally:
-            pool.release(conn)
-
-    with Pool(dsn, max_size=SIZE) as pool:
-        demote(pool)
-        for left in range(SIZE - 1, -1, -1):
-            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-                write_by_hand(pool)
-            assert pool.stats().total == left
-        write_by_hand(pool)
-
-
-@pytest.mark.parametrize(
-    ("write_first", "error"),
-    [(write, psycopg.errors.ReadOnlySqlTransaction), (write_and_wrap, Unavailable)],
-)
-def test_a_failover_costs_one_error(
-    table: str, dsn: str, write_first: Any, error: type[Exception]
+def test_so_it_does_where_the_application_raises_its_own(
+    replicated: tuple[AnyPool[Connection], SetReadOnly],
 ) -> None:
-    with Pool(dsn, max_size=SIZE) as pool:
-        sessions = demote(pool)
-        with pytest.raises(error):
-            write_first(pool)
-        assert pool.stats().total == 0
-        write(pool)
-        assert sessions.isdisjoint(fill(pool))
-        assert pool.stats().foreign_releases == 0
-
-
-def test_what_is_in_use_meanwhile_is_replaced_when_it_comes_back(table: str, dsn: str) -> None:
-    with Pool(dsn, max_size=SIZE) as pool:
-        sessions = demote(pool)
-        with pool.connection() as conn:
-            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-                write(pool)
-            assert session_id(conn) in sessions
-        assert pool.stats().total == 0
-        assert new_session(pool) not in sessions
-
-
-def test_other_errors_evict_nothing(dsn: str) -> None:
-    def fail(pool: AnyPool[Connection]) -> None:
-        with pool.connection() as conn:
-            run(conn, "SELECT 1 / 0")
-
-    with Pool(dsn, max_size=SIZE) as pool:
-        sessions = fill(pool)
-        with pytest.raises(psycopg.errors.DivisionByZero):
-            fail(pool)
-        assert fill(pool) == sessions
+    pool, set_read_only = replicated
+    set_read_only(True)
+    with pytest.raises(Unavailable):
+        write_and_wrap(pool)
+    assert pool.stats().total == 0
+    write(pool)
 
 
 def test_an_evict_on_of_the_user_s_replaces_the_default(table: str, dsn: str) -> None:
@@ -124,7 +67,8 @@ def test_an_evict_on_of_the_user_s_replaces_the_default(table: str, dsn: str) ->
             run(conn, "SELECT 1 / 0")
 
     with Pool(dsn, max_size=SIZE, evict_on=evict_on) as pool:
-        sessions = demote(pool)
+        demote(pool)
+        sessions = fill(pool)
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             write(pool)
         assert fill(pool) == sessions
