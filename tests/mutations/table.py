@@ -402,6 +402,12 @@ MUTANTS = [
         "    has_reset = False\n",
     ),
     Mutant(
+        "psycopg's block that finds the server read-only evicts nothing",
+        PSYCOPG,
+        "            return _is_read_only(error)\n",
+        "            return False\n",
+    ),
+    Mutant(
         "wrong options of psycopg's are accepted",
         PSYCOPG,
         "        _arguments.check(conninfo, arguments if connection_class is Connection else {})\n",
@@ -425,6 +431,12 @@ MUTANTS = [
         DBAPI,
         "        if kind is not None and not issubclass(kind, (Exception, GeneratorExit)):\n",
         "        if False:\n",
+    ),
+    Mutant(
+        "a block that finds the server read-only evicts nothing",
+        DBAPI,
+        "            return _failures.is_read_only(error)\n",
+        "            return False\n",
     ),
     # -- SQLAlchemy ---------------------------------------------------------------------------
     Mutant(
