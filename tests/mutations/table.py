@@ -126,7 +126,7 @@ MUTANTS = [
     Mutant(
         "a child of a C-level fork that never used its pools is not cut off at its exit",
         CORE,
-        "    for pool in pools():\n        pool._forget_lost(pool._ledger)\n",
+        "    settle()\n    for pool in living():\n        pool._forget_lost(pool._ledger)\n",
         "    pass\n",
     ),
     Mutant(
@@ -189,9 +189,9 @@ MUTANTS = [
     Mutant(
         "a block that a child leaves gives its parent's connection back",
         CORE,
-        "            if not place.belongs_to(ledger):\n"
-        "                pool._ignore(ledger, place.conn)\n",
-        "            ledger.available.append(place)\n",
+        "            if not slot.belongs_to(ledger):\n"
+        "                pool._ignore(ledger, slot.conn)\n",
+        "            ledger.available.append(slot)\n",
     ),
     # -- what is lent -------------------------------------------------------------------------
     Mutant(
@@ -203,15 +203,15 @@ MUTANTS = [
     Mutant(
         "a failed connect keeps its place",
         CORE,
-        "        except BaseException:\n            self._retire(ledger, place)\n"
+        "        except BaseException:\n            self._retire(ledger, slot)\n"
         "            raise\n\n    # -- release",
-        "        except BaseException:\n            ledger.in_use[0] = place\n"
+        "        except BaseException:\n            ledger.in_use[0] = slot\n"
         "            raise\n\n    # -- release",
     ),
     Mutant(
         "dead connections are lent",
         CORE,
-        "            and self._driver.is_alive(place.conn)  # type: ignore[arg-type]\n",
+        "            and self._is_alive(slot.conn)  # type: ignore[arg-type]\n",
         "",
     ),
     Mutant(
@@ -224,14 +224,14 @@ MUTANTS = [
         "what is discarded is lent again",
         CORE,
         "            self._ignore(ledger, conn)\n        else:\n"
-        "            self._retire(ledger, place)\n",
+        "            self._retire(ledger, slot)\n",
         "            self._ignore(ledger, conn)\n        else:\n"
-        "            self._give_back(ledger, place)\n",
+        "            self._give_back(ledger, slot)\n",
     ),
     Mutant(
         "what a failed block used is lent again",
         CORE,
-        "        elif self._is_reusable(ledger, place, kind):\n",
+        "        elif self._is_reusable(ledger, slot, kind):\n",
         "        elif True:\n",
     ),
     Mutant(
@@ -255,9 +255,9 @@ MUTANTS = [
     Mutant(
         "what a waiter was handed too late is lost",
         CORE,
-        "            if place is not None:\n                self._put_back(ledger, place)\n"
+        "            if slot is not None:\n                self._put_back(ledger, slot)\n"
         "            raise\n",
-        "            if place is not None:\n                ledger.in_use[0] = place\n"
+        "            if slot is not None:\n                ledger.in_use[0] = slot\n"
         "            raise\n",
     ),
     Mutant(
@@ -272,16 +272,16 @@ MUTANTS = [
     Mutant(
         "drain leaves what is in use",
         CORE,
-        "            if place is not None:\n                place.expire()\n",
-        "            if place is not None and place in ledger.available:\n"
-        "                place.expire()\n",
+        "            if slot is not None:\n                slot.expire()\n",
+        "            if slot is not None and slot in ledger.available:\n"
+        "                slot.expire()\n",
     ),
     Mutant(
         "drain leaves what is idle",
         CORE,
-        "            if place is not None:\n                place.expire()\n",
-        "            if place is not None and place not in ledger.available:\n"
-        "                place.expire()\n",
+        "            if slot is not None:\n                slot.expire()\n",
+        "            if slot is not None and slot not in ledger.available:\n"
+        "                slot.expire()\n",
     ),
     Mutant(
         "resize leaves what is too many",
@@ -335,7 +335,7 @@ MUTANTS = [
         "            pass\n",
     ),
     Mutant(
-        "connections that no place holds are not severed",
+        "connections that no slot holds are not severed",
         REDIS,
         "                if id(conn) not in found and _connection.is_inherited(conn):\n",
         "                if False:\n",
@@ -374,7 +374,7 @@ MUTANTS = [
     Mutant(
         "psycopg's block commits its parent's transaction",
         PSYCOPG,
-        "if kind is None and conn is not None and not conn.closed and self._holds():",
+        "if kind is None and conn is not None and not conn.closed and self.holds():",
         "if kind is None and conn is not None and not conn.closed:",
     ),
     Mutant(
@@ -442,8 +442,8 @@ MUTANTS = [
     Mutant(
         "SQLAlchemy resets its parent's connection",
         SQLALCHEMY,
-        "        if not self.alive:\n            self._queue_pool._pool._checkpid()",
-        "        if False:\n            self._queue_pool._pool._checkpid()",
+        "        if not self.alive:\n            pools()  # a child",
+        "        if False:\n            pools()  # a child",
     ),
     Mutant(
         "SQLAlchemy's connection does not ask whether it came through a fork",
