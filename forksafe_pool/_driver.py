@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from forksafe_pool import _options
-from forksafe_pool._end import End, find_descriptor, is_closed, owns_descriptor
 from forksafe_pool._errors import PoolError
-from forksafe_pool._sever import DeadEnd, is_readable, sever
+from forksafe_pool._fork.descriptor import End, find_descriptor, is_closed, owns_descriptor
+from forksafe_pool._fork.sever import DeadEnd, is_readable, sever
 
 C = TypeVar("C")
 E = TypeVar("E", bound=PoolError)

@@ -33,10 +33,10 @@ import weakref
 from collections import deque
 from typing import Any, Generic, TypeVar
 
-from forksafe_pool import _process
-from forksafe_pool._end import End
 from forksafe_pool._errors import PoolError
-from forksafe_pool._making import Making
+from forksafe_pool._fork import sentinel
+from forksafe_pool._fork.attempts import Making
+from forksafe_pool._fork.descriptor import End
 
 C = TypeVar("C")
 
@@ -208,7 +208,7 @@ class Ledger(Generic[C]):
 
     def __init__(self, max_size: int, ancestor: Ledger[C] | None = None) -> None:
         #: True in the process that built this ledger, and in no other.
-        self.alive = _process.sentinel()
+        self.alive = sentinel.sentinel()
         #: The ledger of the process that this one was forked from, until all of it is severed.
         self.ancestor = ancestor
         self.max_size = max_size

@@ -10,14 +10,15 @@ from threading import TIMEOUT_MAX
 from types import TracebackType
 from typing import Any, TypeVar
 
-from forksafe_pool import _making, _options, _registry
+from forksafe_pool import _options
 from forksafe_pool._clock import POOL_TIMEOUT, Deadline, monotonic
 from forksafe_pool._driver import Driver
-from forksafe_pool._inheritance import Inheritance
+from forksafe_pool._fork import attempts, registry
+from forksafe_pool._fork.inheritance import Inheritance
 from forksafe_pool._lease import Lease
 from forksafe_pool._ledger import UNSEEN, Ledger, Slot, Waiter
+from forksafe_pool._queue import Waiting
 from forksafe_pool._stats import PoolStats
-from forksafe_pool._waiting import Waiting
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -124,7 +125,7 @@ class Pool(Waiting[C], Inheritance[C]):
         self.lease_class = type(self).lease_class  # CPython finds it faster here
         self._closed = False
         self._ledger: Ledger[C] = Ledger(self._max_size)
-        _registry.register(self)
+        registry.register(self)
 
     # -- acquire ------------------------------------------------------------------------------
 
@@ -455,7 +456,7 @@ class Pool(Waiting[C], Inheritance[C]):
         For connections that connect by themselves, later than they are made: what the pool's own
         ``connect`` opens is watched anyhow.
         """
-        return _making.watched(self._checkpid().making, connect)
+        return attempts.watched(self._checkpid().making, connect)
 
     def __repr__(self) -> str:
         state = "closed, " if self._closed else ""
@@ -487,8 +488,8 @@ class Pool(Waiting[C], Inheritance[C]):
 
 def pools() -> list[Pool[Any]]:
     """Every pool of this process; those that came through a fork have noticed it."""
-    _registry.settle()
-    return [pool for pool in _registry.living() if isinstance(pool, Pool)]
+    registry.settle()
+    return [pool for pool in registry.living() if isinstance(pool, Pool)]
 
 
 def _driver_of(driver: Driver[C] | None, callbacks: dict[str, Any]) -> Driver[C]:

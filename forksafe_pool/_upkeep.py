@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from forksafe_pool import _making, _options
+from forksafe_pool import _options
 from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
-from forksafe_pool._end import End
 from forksafe_pool._errors import PoolBackOff, PoolClosed, PoolError, PoolTimeout
+from forksafe_pool._fork import attempts
+from forksafe_pool._fork.descriptor import End
+from forksafe_pool._fork.sever import DeadEnd, give_up_claim, keep_for_ever
 from forksafe_pool._handlers import raised_by_handler
 from forksafe_pool._ledger import UNSEEN, Ledger, Slot
-from forksafe_pool._sever import DeadEnd, give_up_claim, keep_for_ever
 
 C = TypeVar("C")
 
@@ -154,7 +155,7 @@ class Upkeep(Generic[C]):
 
         left = self._left_to_connect(ledger, deadline)
         try:
-            conn: C = _making.watched(ledger.making, lambda: self._driver.connect(left), hold)
+            conn: C = attempts.watched(ledger.making, lambda: self._driver.connect(left), hold)
             if slot.conn is None:  # closed, in a child: the caller begins anew
                 return
             ledger.opened += 1
@@ -192,7 +193,7 @@ class Upkeep(Generic[C]):
             self._back_off(ledger, deadline)
         left = self._left_to_connect(ledger, deadline)
         try:
-            _making.watched(ledger.making, lambda: connect(left))
+            attempts.watched(ledger.making, lambda: connect(left))
         except BaseException as error:
             self._note_failure(ledger, error, left)
             raise

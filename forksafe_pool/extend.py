@@ -33,18 +33,18 @@ from typing import TYPE_CHECKING
 from forksafe_pool import _options as options
 from forksafe_pool._clock import POOL_TIMEOUT, Deadline, monotonic
 from forksafe_pool._driver import Driver
-from forksafe_pool._end import End as Descriptor
-from forksafe_pool._end import find_descriptor, find_socket, owns_descriptor
-from forksafe_pool._lease import Lease
-from forksafe_pool._local import ProcessLocal
-from forksafe_pool._process import Sentinel, sentinel
-from forksafe_pool._sever import (
+from forksafe_pool._fork.descriptor import End as Descriptor
+from forksafe_pool._fork.descriptor import find_descriptor, find_socket, owns_descriptor
+from forksafe_pool._fork.local import ProcessLocal
+from forksafe_pool._fork.sentinel import Sentinel, sentinel
+from forksafe_pool._fork.sever import (
     DeadEnd,
     is_readable,
     keep_for_ever,
     own_errors_suppressed,
     sever,
 )
+from forksafe_pool._lease import Lease
 
 if TYPE_CHECKING:
     from forksafe_pool._options import PoolOptions as PoolOptions

@@ -16,8 +16,8 @@ import pytest
 from redis import Redis
 
 from forksafe_pool import Pool
+from forksafe_pool._fork.sever import DeadEnd
 from forksafe_pool._ledger import Ledger
-from forksafe_pool._sever import DeadEnd
 from forksafe_redis import BlockingConnectionPool, _connection, _metrics
 from forksafe_redis._inner import Connections
 from tests.forks.servers import serving

@@ -20,7 +20,8 @@ import pytest
 import forksafe_pool
 import forksafe_redis
 import forksafe_sqlalchemy
-from forksafe_pool import Pool, _registry
+from forksafe_pool import Pool
+from forksafe_pool._fork import registry
 from tests.forks.servers import Server, sockets_to
 from tests.support.forks import c_fork, in_child, os_fork
 
@@ -67,7 +68,7 @@ class Strike:
             self._step(frame, event)
 
     def _step(self, frame: FrameType, event: str) -> None:
-        if os.getpid() == self._parent or _registry.settled:
+        if os.getpid() == self._parent or registry.settled:
             return
         self._left -= 1
         if self._left == 0:
@@ -100,7 +101,7 @@ class Connection:
 @pytest.fixture(autouse=True)
 def no_other_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """What other tests have left would be severed too, in as many steps again."""
-    monkeypatch.setattr(_registry, "_pools", {})
+    monkeypatch.setattr(registry, "_pools", {})
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from forksafe_pool import Pool
-from forksafe_pool._end import End, find_descriptor, is_closed, owns_descriptor
+from forksafe_pool._fork.descriptor import End, find_descriptor, is_closed, owns_descriptor
+from forksafe_pool._fork.sever import DeadEnd, sever
 from forksafe_pool._handlers import raised_by_handler
-from forksafe_pool._sever import DeadEnd, sever
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -15,7 +15,8 @@ from unittest import mock
 
 import pytest
 
-from forksafe_pool import Pool, _making
+from forksafe_pool import Pool
+from forksafe_pool._fork import attempts
 from tests.forks.test_signal_handlers import interrupted_at
 from tests.forksafe_pool.fakes import Connections, pretend_fork
 from tests.forksafe_pool.threads import LIMIT, Caller
@@ -67,10 +68,10 @@ def recorded(pool: Pool[Any]) -> list[socket.socket]:
 def test_a_socket_is_recorded_while_connect_runs_and_not_after(connecting: Connecting) -> None:
     assert recorded(connecting.pool) == connecting.sockets
     (attempt,) = connecting.pool._ledger.making
-    assert attempt in _making._under_way
+    assert attempt in attempts._under_way
     assert connecting.finish() is connecting.sockets[0]
     assert not connecting.pool._ledger.making
-    assert attempt not in _making._under_way
+    assert attempt not in attempts._under_way
 
 
 def test_what_was_recorded_is_severed_and_freed_later() -> None:
@@ -240,7 +241,7 @@ def test_what_a_test_puts_in_the_place_of_the_class_is_left_alone(
 ) -> None:
     for stand_in in (mock.MagicMock(), lambda: None, int):
         monkeypatch.setattr(socket, "socket", stand_in)
-        _making._record_sockets()
+        attempts._record_sockets()
         assert socket.socket is stand_in
 
 
@@ -274,7 +275,7 @@ def test_a_thread_of_the_child_keeps_its_sockets(
 def is_a_try(where: str) -> bool:
     """A debugger stops there, but no signal is delivered: it is no instruction."""
     name, _, line = where.partition(":")
-    source = Path(_making.__file__).with_name(name).read_text().splitlines()
+    source = Path(attempts.__file__).with_name(name).read_text().splitlines()
     return source[int(line) - 1].strip() == "try:"
 
 
@@ -295,9 +296,9 @@ def test_an_exception_that_strikes_at_the_end_leaves_nothing_that_records(
             with contextlib.suppress(KeyboardInterrupt), interrupted_at(line, strike) as where:
                 pool.acquire()
             if where and is_a_try(where[0]):
-                _making._under_way.clear()
+                attempts._under_way.clear()
                 continue
-            assert not _making._under_way, where
+            assert not attempts._under_way, where
             assert not pool._ledger.making, where
         return line
 

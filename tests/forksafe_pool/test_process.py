@@ -12,29 +12,30 @@ from typing import Any
 
 import pytest
 
-from forksafe_pool import Pool, _process
-from forksafe_pool._process import _PidSentinel, sentinel
+from forksafe_pool import Pool
+from forksafe_pool._fork import sentinel
+from forksafe_pool._fork.sentinel import _PidSentinel
 from tests.forksafe_pool.fakes import Connections
 from tests.support.forks import c_fork, in_child, os_fork
 
 FORKS = pytest.mark.parametrize("fork", [os_fork, c_fork])
 
 
-def no_page() -> _process.Sentinel:
+def no_page() -> sentinel.Sentinel:
     raise OSError("MADV_WIPEONFORK is not to be had")
 
 
 @pytest.fixture
 def new_sentinel(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process has made no sentinel yet; what it has is safe from this test."""
-    monkeypatch.setattr(_process, "_sentinel", None)
-    monkeypatch.setattr(_process, "_made", [])
-    monkeypatch.setattr(_process, "_inherited", [])
+    monkeypatch.setattr(sentinel, "_sentinel", None)
+    monkeypatch.setattr(sentinel, "_made", [])
+    monkeypatch.setattr(sentinel, "_inherited", [])
 
 
 @pytest.fixture
 def pid_sentinel(new_sentinel: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_process, "_wipe_on_fork_page", no_page)
+    monkeypatch.setattr(sentinel, "_wipe_on_fork_page", no_page)
 
 
 @pytest.fixture(params=["page", "pid"])
@@ -45,19 +46,19 @@ def either(request: pytest.FixtureRequest) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the page is Linux's")
 @pytest.mark.usefixtures("new_sentinel")
 def test_linux_has_the_page() -> None:
-    assert isinstance(sentinel(), ctypes.c_bool)
+    assert isinstance(sentinel.sentinel(), ctypes.c_bool)
 
 
 @pytest.mark.usefixtures("either")
 def test_a_process_has_one_sentinel() -> None:
-    assert sentinel()
-    assert sentinel() is sentinel()
+    assert sentinel.sentinel()
+    assert sentinel.sentinel() is sentinel.sentinel()
 
 
 @FORKS
 @pytest.mark.usefixtures("either")
 def test_it_is_false_in_a_child_and_true_in_the_parent(fork: Callable[[], int]) -> None:
-    mine = sentinel()
+    mine = sentinel.sentinel()
     assert not in_child(lambda: bool(mine), fork)
     assert mine
 
@@ -65,15 +66,15 @@ def test_it_is_false_in_a_child_and_true_in_the_parent(fork: Callable[[], int]) 
 @FORKS
 @pytest.mark.usefixtures("either")
 def test_a_child_makes_one_of_its_own(fork: Callable[[], int]) -> None:
-    mine = sentinel()
+    mine = sentinel.sentinel()
 
     def child() -> tuple[bool, bool, bool]:
-        own = sentinel()
+        own = sentinel.sentinel()
         grandchild = in_child(lambda: bool(own), fork)
         return bool(own), own is mine, bool(grandchild)
 
     assert in_child(child, fork) == (True, False, False)
-    assert sentinel() is mine
+    assert sentinel.sentinel() is mine
 
 
 @FORKS
@@ -96,7 +97,7 @@ def test_a_pool_notices_the_fork_either_way(
 
 @pytest.mark.usefixtures("pid_sentinel")
 def test_the_fallback_is_used_where_the_page_cannot_be_had() -> None:
-    assert isinstance(sentinel(), _PidSentinel)
+    assert isinstance(sentinel.sentinel(), _PidSentinel)
 
 
 @pytest.mark.usefixtures("pid_sentinel")
@@ -105,7 +106,7 @@ def test_the_fallback_notices_a_child_of_the_same_pid_by_the_hook(
 ) -> None:
     """A child in a new pid namespace may have its parent's pid."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
-    mine = sentinel()
+    mine = sentinel.sentinel()
     assert mine
     assert not in_child(lambda: bool(mine), os_fork)
     assert mine
@@ -115,7 +116,7 @@ def test_the_fallback_notices_a_child_of_the_same_pid_by_the_hook(
 def test_the_fallback_notices_a_child_without_the_hook_by_its_pid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    mine = sentinel()
+    mine = sentinel.sentinel()
     pid = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: pid + 1)
     assert not mine
@@ -127,7 +128,7 @@ def test_the_page_notices_a_child_of_the_same_pid_without_the_hook(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "getpid", lambda: 1)
-    mine = sentinel()
+    mine = sentinel.sentinel()
     assert not in_child(lambda: bool(mine), c_fork)
 
 
@@ -135,8 +136,8 @@ def test_the_page_notices_a_child_of_the_same_pid_without_the_hook(
 def test_a_page_that_the_kernel_does_not_wipe_is_wiped_by_the_hook(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_process, "_MADV_WIPEONFORK", mmap.MADV_NORMAL)
-    mine = sentinel()
+    monkeypatch.setattr(sentinel, "_MADV_WIPEONFORK", mmap.MADV_NORMAL)
+    mine = sentinel.sentinel()
     assert in_child(lambda: bool(mine), c_fork)  # so it is ordinary indeed
     assert not in_child(lambda: bool(mine), os_fork)
     assert mine
@@ -146,19 +147,19 @@ def test_a_page_that_the_kernel_does_not_wipe_is_wiped_by_the_hook(
 def test_the_hook_wipes_every_page_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads that race to be the first may each make one."""
     racing: list[bool] = []
-    others: list[_process.Sentinel] = []
+    others: list[sentinel.Sentinel] = []
 
-    def page_while_another_thread_makes_its_own() -> _process.Sentinel:
+    def page_while_another_thread_makes_its_own() -> sentinel.Sentinel:
         if not racing:
             racing.append(True)
-            others.append(sentinel())
+            others.append(sentinel.sentinel())
         return page()
 
-    page = _process._wipe_on_fork_page
-    monkeypatch.setattr(_process, "_wipe_on_fork_page", page_while_another_thread_makes_its_own)
-    mine = sentinel()
-    _process.expect_fork()
-    _process.note_fork()
+    page = sentinel._wipe_on_fork_page
+    monkeypatch.setattr(sentinel, "_wipe_on_fork_page", page_while_another_thread_makes_its_own)
+    mine = sentinel.sentinel()
+    sentinel.expect_fork()
+    sentinel.note_fork()
     assert not mine
     assert not others[0]
 
@@ -166,41 +167,41 @@ def test_the_hook_wipes_every_page_of_the_process(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("new_sentinel")
 def test_other_systems_have_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert isinstance(sentinel(), _PidSentinel)
+    assert isinstance(sentinel.sentinel(), _PidSentinel)
 
 
 @pytest.mark.usefixtures("new_sentinel")
 def test_a_python_without_ctypes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_process, "ctypes", None)
-    assert isinstance(sentinel(), _PidSentinel)
+    monkeypatch.setattr(sentinel, "ctypes", None)
+    assert isinstance(sentinel.sentinel(), _PidSentinel)
 
 
 @pytest.mark.usefixtures("new_sentinel")
 def test_a_kernel_that_does_not_know_the_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_process, "_MADV_WIPEONFORK", 12345)
-    assert isinstance(sentinel(), _PidSentinel)
+    monkeypatch.setattr(sentinel, "_MADV_WIPEONFORK", 12345)
+    assert isinstance(sentinel.sentinel(), _PidSentinel)
 
 
 @pytest.mark.usefixtures("either")
 def test_what_a_hook_notes_voids_the_sentinel_of_the_process() -> None:
-    mine = sentinel()
-    _process.expect_fork()
-    _process.note_fork()
+    mine = sentinel.sentinel()
+    sentinel.expect_fork()
+    sentinel.note_fork()
     assert not mine
-    assert sentinel()
-    assert sentinel() is not mine
+    assert sentinel.sentinel()
+    assert sentinel.sentinel() is not mine
 
 
 @pytest.mark.usefixtures("either")
 def test_what_a_child_has_made_before_its_hook_is_its_own() -> None:
     """Another module's hook runs earlier, or a finalizer in the middle of one."""
-    mine = sentinel()
-    _process.expect_fork()
+    mine = sentinel.sentinel()
+    sentinel.expect_fork()
 
     def child() -> tuple[bool, bool, bool]:
-        own = sentinel()
-        _process.note_fork()
-        return bool(own), sentinel() is own, bool(mine)
+        own = sentinel.sentinel()
+        sentinel.note_fork()
+        return bool(own), sentinel.sentinel() is own, bool(mine)
 
     assert in_child(child, c_fork) == (True, True, False)
     assert mine
@@ -208,11 +209,11 @@ def test_what_a_child_has_made_before_its_hook_is_its_own() -> None:
 
 @pytest.mark.usefixtures("either")
 def test_what_another_thread_has_made_while_the_hooks_ran_is_void() -> None:
-    _process.expect_fork()
-    mine = sentinel()
+    sentinel.expect_fork()
+    mine = sentinel.sentinel()
 
     def child() -> bool:
-        _process.note_fork()
+        sentinel.note_fork()
         return bool(mine)
 
     assert not in_child(child, c_fork)
@@ -226,8 +227,8 @@ def test_an_exception_at_any_line_of_the_hook_leaves_no_sentinel_valid(
     """A signal's, in a child of its parent's pid."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # what a hook raises
-    code = _process.note_fork.__code__
-    mine = sentinel()
+    code = sentinel.note_fork.__code__
+    mine = sentinel.sentinel()
     lines = struck_at = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:

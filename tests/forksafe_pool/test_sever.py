@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 import forksafe_pool
-from forksafe_pool import _sever
-from forksafe_pool._end import find_descriptor
-from forksafe_pool._sever import DeadEnd, is_readable, keep_for_ever, sever
+from forksafe_pool._fork import sever as _sever
+from forksafe_pool._fork.descriptor import find_descriptor
+from forksafe_pool._fork.sever import DeadEnd, is_readable, keep_for_ever, sever
 from tests.support.forks import in_child, open_sockets
 
 Pair = tuple[socket.socket, socket.socket]
@@ -171,7 +171,7 @@ def test_what_cannot_be_reached_is_not_severed_and_raises_nothing(pair: Pair) ->
 
 PROGRAM = """
 import sys
-from forksafe_pool._sever import keep_for_ever
+from forksafe_pool._fork.sever import keep_for_ever
 
 class Connection:
     def __del__(self):

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from forksafe_pool._end import End, find_descriptor
-from forksafe_pool._sever import DeadEnd, sever
+from forksafe_pool._fork.descriptor import End, find_descriptor
+from forksafe_pool._fork.sever import DeadEnd, sever
 from tests.servers.drivers import SIZE, Driver
 from tests.support.forks import Child, c_fork, in_child, open_sockets, os_fork
 

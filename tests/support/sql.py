@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import forksafe_dbapi
 from forksafe_pool import Pool
-from forksafe_pool._end import find_descriptor
+from forksafe_pool._fork.descriptor import find_descriptor
 from tests.forksafe_pool.threads import eventually
 
 LIMIT = 15.0

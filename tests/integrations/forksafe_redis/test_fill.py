@@ -10,7 +10,7 @@ import pytest
 import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from forksafe_pool import _making
+from forksafe_pool._fork import attempts
 from forksafe_redis import ConnectionPool
 from tests.forks.test_signal_handlers import interrupted_at
 
@@ -43,7 +43,7 @@ def test_fill_loses_nothing_wherever_an_exception_strikes(
         assert [bool(connection._sock) for connection in connections] == [True] * 3, where
         pool.disconnect()
     assert line > 60
-    _making._under_way.clear()  # see test_making: no signal strikes at a `try:`
+    attempts._under_way.clear()  # see test_making: no signal strikes at a `try:`
     del pool, connections
     gc.collect()  # what was dropped warns here, and in no other test
 

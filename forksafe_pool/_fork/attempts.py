@@ -16,9 +16,9 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar
 
-from forksafe_pool._end import End, find_descriptor
-from forksafe_pool._process import Sentinel
-from forksafe_pool._sever import DeadEnd, sever
+from forksafe_pool._fork.descriptor import End, find_descriptor
+from forksafe_pool._fork.sentinel import Sentinel
+from forksafe_pool._fork.sever import DeadEnd, sever
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from forksafe_pool._process import sentinel
+from forksafe_pool._fork.sentinel import sentinel
 
 T = TypeVar("T")
 

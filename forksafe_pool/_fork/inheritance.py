@@ -6,11 +6,11 @@ import contextlib
 import threading
 from typing import Any, TypeVar
 
-from forksafe_pool import _registry
-from forksafe_pool._end import End, find_descriptor
+from forksafe_pool._fork import registry
+from forksafe_pool._fork.attempts import sever_attempt
+from forksafe_pool._fork.descriptor import End, find_descriptor
+from forksafe_pool._fork.sever import DeadEnd, give_up_claim, sever
 from forksafe_pool._ledger import Ledger
-from forksafe_pool._making import sever_attempt
-from forksafe_pool._sever import DeadEnd, give_up_claim, sever
 from forksafe_pool._upkeep import Upkeep
 
 C = TypeVar("C")
@@ -29,8 +29,8 @@ class Inheritance(Upkeep[C]):
         """
         ledger = self._ledger
         # A first use severs for all pools; so does the next, where an exception cut it short.
-        if not (ledger.alive and ledger.ancestor is None and _registry.settled):
-            _registry.settle(self)
+        if not (ledger.alive and ledger.ancestor is None and registry.settled):
+            registry.settle(self)
             ledger = self._heir()
         return ledger
 
@@ -82,7 +82,7 @@ class Inheritance(Upkeep[C]):
         exception of a signal may strike at any step; what is done is not done again then.
         """
         found: set[int] = ledger.notes.setdefault("severed", set())
-        kept = _registry.kept_severed(self)
+        kept = registry.kept_severed(self)
         with DeadEnd() as dead_end:
             ancestor = ledger.ancestor
             while ancestor is not None:
@@ -121,7 +121,7 @@ class Inheritance(Upkeep[C]):
         return found
 
     def _free_severed(self, ledger: Ledger[C]) -> None:
-        kept = _registry.kept_severed(self)
+        kept = registry.kept_severed(self)
         with contextlib.suppress(IndexError), DeadEnd() as dead_end:
             while True:
                 sock = ledger.half_made.pop()

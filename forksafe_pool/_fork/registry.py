@@ -11,7 +11,7 @@ import os
 import weakref
 from typing import Any, Protocol
 
-from forksafe_pool import _process
+from forksafe_pool._fork import sentinel
 
 
 class Member(Protocol):
@@ -35,7 +35,7 @@ _pools: dict[int, weakref.ref[Member]] = {}
 _severed: dict[int, dict[int, object]] = {}
 
 #: True in the process whose pools have all been severed from what they inherited, if anything.
-settled: _process.Sentinel = _process.sentinel()
+settled: sentinel.Sentinel = sentinel.sentinel()
 
 # How often severing is taken up again at once, where exceptions strike.
 _TRIES = 3
@@ -75,7 +75,7 @@ def settle(first: Member | None = None) -> None:
         first: a pool that may be in no list any more, since it is being finalized.
     """
     global settled
-    process = _process.sentinel()
+    process = sentinel.sentinel()
     is_done = True
     struck: BaseException | None = None
     found = living()
@@ -101,9 +101,9 @@ def settle(first: Member | None = None) -> None:
 
 def _after_fork_in_child() -> None:
     try:
-        _process.note_fork()
+        sentinel.note_fork()
     except BaseException:
-        _process.note_fork()
+        sentinel.note_fork()
         raise
     finally:
         settle()
@@ -111,7 +111,7 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_process.expect_fork,
+        before=sentinel.expect_fork,
         after_in_child=_after_fork_in_child,
     )
 

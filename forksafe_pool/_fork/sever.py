@@ -4,7 +4,7 @@ The descriptor is made to lead to a dead socket: the driver that still holds it 
 and writes ``EPIPE``, so its own ``close()`` and finalizer can say no goodbye to the parent's
 server. The kernel drops this process's reference to the parent's socket at once.
 
-A descriptor is touched only where it leads to what the pool knows (`forksafe_pool._end`). A daemon
+A descriptor is touched only where it leads to what the pool knows: see `descriptor.py`. A daemon
 closes all descriptors and opens files of its own with the same numbers: a connection that has lost
 its own is forgotten instead.
 """
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from forksafe_pool._end import End, Identity, Lost, find_socket, identify, locate
+from forksafe_pool._fork.descriptor import End, Identity, Lost, find_socket, identify, locate
 from forksafe_pool._handlers import raised_by_handler
 
 try:
