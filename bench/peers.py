@@ -7,6 +7,7 @@ and to release, as its users call them.
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +34,10 @@ class Peer(NamedTuple):
     pool: Any
 
 
+#: Nobody reads or writes: it is what each `Dummy` shows as its socket.
+_SOCKET, _OTHER = socket.socketpair()
+
+
 class Dummy:
     """What any driver's connection may be asked for."""
 
@@ -49,7 +54,7 @@ class Dummy:
         pass
 
     def fileno(self) -> int:
-        return -1
+        return _SOCKET.fileno()
 
 
 class RedisDummy(redis.connection.AbstractConnection):
