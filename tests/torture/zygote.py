@@ -69,11 +69,12 @@ def in_a_process(
         os.setsid()
         be_parent(driver, pool, address, way, misdeed, limit, write)
         os._exit(0)
-    os.close(write)
+    # gevent defers os.close where its loop watches the number: the next child would do it.
+    os.closerange(write, write + 1)
     said = b"H"
     if select.select([read], [], [], PATIENCE * limit)[0]:
         said = os.read(read, 16) or b"E"  # it has died
-    os.close(read)
+    os.closerange(read, read + 1)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
