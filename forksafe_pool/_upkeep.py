@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -291,8 +290,7 @@ class Upkeep(Generic[C]):
                 ledger.closed += 1
                 end = ledger.ends.get(id(conn), End())
                 if self._is_harmless(conn, end):
-                    with contextlib.suppress(Exception):  # a subclass's may raise
-                        self._driver.close(conn)
+                    self._driver.close(conn)
                     give_up_claim(end)
             else:
                 with DeadEnd() as dead_end:

@@ -62,11 +62,6 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        # Made on first use: gunicorn's gevent worker patches `threading` after the fork.
-        self._locks = ProcessLocal(lambda: threading.RLock())
-        self._processes = ProcessLocal(_Process)
-        self._here = self._processes.get()
-        self._here.is_renewed = True
         self._options = {
             "min_size": _number("min_size", min_size),
             "max_waiting": _number("max_waiting", max_waiting),
@@ -106,6 +101,12 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         self._pool = Connections(
             self, self._made, max_size=self.max_connections, timeout=self._wait, **self._options
         )
+        if not hasattr(self, "_here"):
+            # Made on first use: gunicorn's gevent worker patches `threading` after the fork.
+            self._locks = ProcessLocal(lambda: threading.RLock())
+            self._processes = ProcessLocal(_Process)
+            self._here = self._processes.get()
+            self._here.is_renewed = True
         self._in_maintenance = self._in_maintenance  # found sooner here than in the class
         self.pid = os.getpid()
 

@@ -67,7 +67,6 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         _check_recycle(kw.get("recycle", -1))
         options.text_or_none("logging_name", kw.get("logging_name"))
         _check_reset(reset)
-        self._first_connects = ProcessLocal(_first_connect.FirstConnect)
         super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, **kw)  # type: ignore[arg-type]
         _server.listen(self._dialect)
         if reset is not None:
@@ -82,6 +81,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
             dialect=lambda: self._dialect,
             name=self._orig_logging_name,
         )
+        self._first_connects = ProcessLocal(_first_connect.FirstConnect)
 
     def _should_wrap_creator(self, creator: Any) -> Callable[[ConnectionPoolEntry], Any]:
         create = super()._should_wrap_creator(creator)

@@ -15,6 +15,7 @@ from unittest import mock
 
 import pytest
 
+import forksafe_pool
 from forksafe_pool import Pool
 from forksafe_pool._fork import attempts
 from tests.forks.test_signal_handlers import interrupted_at
@@ -275,7 +276,8 @@ def test_a_thread_of_the_child_keeps_its_sockets(
 def is_a_try(where: str) -> bool:
     """A debugger stops there, but no signal is delivered: it is no instruction."""
     name, _, line = where.partition(":")
-    source = Path(attempts.__file__).with_name(name).read_text().splitlines()
+    (path,) = Path(forksafe_pool.__file__).parent.rglob(name)
+    source = path.read_text().splitlines()
     return source[int(line) - 1].strip() == "try:"
 
 
