@@ -88,6 +88,8 @@ def test_no_lock_is_held_meanwhile(
     def look(seconds: float) -> None:
         free.append(can_be_taken(blocking._lock))
 
+    # The longest wait: a short one may be over on a busy machine before it begins.
+    monkeypatch.setattr(_upkeep, "_chance", lambda: 1.0)
     fail(blocking, 1)
     monkeypatch.setattr(time, "sleep", look)
     fail(blocking, 2)
