@@ -1,4 +1,4 @@
-"""redis-py's pool whose callers wait."""
+"""redis-py's blocking pool, whose callers wait for a connection."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from forksafe_redis._pool import ConnectionPool
 class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # type: ignore[override]
     """redis-py's ``BlockingConnectionPool``, safe under fork and fair.
 
-    Takes what redis-py's takes: ``timeout`` is how many seconds `get_connection` may take, for
-    its turn and for connecting (None: no limit; 0: it does not wait, and only the socket's own
-    timeouts limit connecting). The longest waiting caller is served first; one that waits in vain
-    gets redis-py's ``ConnectionError``. ``queue_class`` is accepted and not used. After a failed
-    connect the next attempt waits a little first, as in `forksafe_pool.Pool`.
+    Accepts redis-py's parameters. ``timeout`` bounds `get_connection` in seconds: waiting and
+    connecting (None: no limit; 0: do not wait; only the socket timeouts bound the connect).
+    Waiters are served in FIFO order; after the timeout they get redis-py's ``ConnectionError``.
+    ``queue_class`` is accepted but ignored. Failed connects are followed by a back-off, as in
+    `forksafe_pool.Pool`.
 
     Parameters, besides redis-py's: those of `ConnectionPool`, and
-        max_waiting: how many callers may wait at a time; one more gets ``ConnectionError``.
+        max_waiting: maximum number of waiting callers; further callers get ``ConnectionError``.
     """
 
     _timeout: float | None
@@ -46,7 +46,7 @@ class BlockingConnectionPool(ConnectionPool, redis.BlockingConnectionPool):  # t
 
     @property
     def pool(self) -> Any:
-        """A picture of the queue that redis-py's class keeps; None for what is not made yet."""
+        """A copy of the queue that redis-py's class keeps; None is a connection not yet made."""
         available = self._available_connections
         queue = LifoQueue[Any](self.max_connections)
         queue.queue = [None] * (self.max_connections - self._created_connections) + available

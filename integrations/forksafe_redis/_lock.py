@@ -1,4 +1,4 @@
-"""redis-py's lock, whose token stays with the process that took it."""
+"""redis-py's lock, whose token is valid only in the process that acquired it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from forksafe_pool.extend import sentinel
 
 
 class _Holder:
-    """What one process keeps of a lock.
+    """The state of a lock in one process.
 
     ``local`` is redis-py's: a `threading.local`, or one namespace for all threads. A thread-local
-    holds nothing in a thread that has not looked yet: read it through `set_up`.
+    is empty in a thread that has not read it yet: read it through `set_up`.
     """
 
     def __init__(self, local: Any, ancestor: _Holder | None = None) -> None:
         self.alive = sentinel()
         self.local = local
-        #: Of the process that this one was forked from.
+        #: The state in the process that this one was forked from.
         self.ancestor = ancestor
         self.heirs: dict[str, _Holder] = {}
 
     def set_up(self) -> Any:
-        """`local`, with a token: None before the first ``acquire`` in this process and thread."""
+        """Return `local` with a token: None before the first acquire in this process and thread."""
         local = self.local
         if not hasattr(local, "token"):
             local.inherited = self.ancestor is not None and self.ancestor.is_held()
@@ -34,21 +34,21 @@ class _Holder:
         return local
 
     def is_held(self) -> bool:
-        """Whether the thread that asks held the lock when this process forked."""
+        """Whether the calling thread held the lock when this process forked."""
         holder: _Holder | None = self
         while holder is not None:
             local = holder.local
             if hasattr(local, "token"):
                 return local.token is not None or getattr(local, "inherited", False)
-            holder = holder.ancestor  # this thread did not look at the lock there
+            holder = holder.ancestor  # this thread did not use the lock there
         return False
 
 
 class Lock(redis.lock.Lock):
-    """``client.lock(name, lock_class=forksafe_redis.Lock)``: a child does not hold it.
+    """``client.lock(name, lock_class=forksafe_redis.Lock)``: not held in a forked child.
 
-    redis-py keeps the token of a held lock in the object: a child that leaves an inherited
-    ``with lock:`` block releases the lock its parent holds. This one is not held in a child:
+    redis-py keeps the token of a held lock in the object, so a child that leaves an inherited
+    ``with lock:`` block releases its parent's lock. This lock is not held in a child:
     `owned` is False, `release` raises ``LockError``, and leaving the block does nothing.
     """
 
@@ -56,13 +56,13 @@ class Lock(redis.lock.Lock):
 
     @property
     def local(self) -> Any:
-        """Where the token is: None in a process, or a thread, that has not acquired the lock."""
+        """Holds the token: None in a process, or a thread, that has not acquired the lock."""
         holder = self._holder
         while not holder.alive:
             local: Any = threading.local() if self.thread_local else SimpleNamespace()
             mine = _Holder(local, ancestor=holder)
-            mine.set_up()  # before another thread has it
-            self._holder = holder = holder.heirs.setdefault("heir", mine)  # one where threads race
+            mine.set_up()  # before another thread can see it
+            self._holder = holder = holder.heirs.setdefault("heir", mine)  # elects one
         return holder.set_up()
 
     @local.setter

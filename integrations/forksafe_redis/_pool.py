@@ -1,4 +1,4 @@
-"""Drop-in for redis-py's pools: its classes outside, a `forksafe_pool.Pool` inside."""
+"""Drop-in for redis-py's pools: redis-py's classes, implemented with a `forksafe_pool.Pool`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ P = TypeVar("P", bound="ConnectionPool")
 
 
 class _Process:
-    """What a process has renewed of what redis-py keeps beside the connections."""
+    """Whether this process has renewed the state that redis-py keeps beside the connections."""
 
     def __init__(self) -> None:
         self.alive = sentinel()
@@ -38,17 +38,17 @@ class _Process:
 class ConnectionPool(Internals, redis.ConnectionPool):
     """redis-py's ``ConnectionPool``, safe under fork.
 
-    Takes what redis-py's takes, and raises what it raises: ``MaxConnectionsError`` where
-    ``max_connections`` are in use. A fork leaves the child with an empty pool and the parent with
-    all that it had; see `forksafe_pool.Pool`.
+    Accepts redis-py's parameters and raises its errors: ``MaxConnectionsError`` if
+    ``max_connections`` are in use. After a fork the child starts with an empty pool and the parent
+    keeps its connections; see `forksafe_pool.Pool`.
 
-    As in redis-py, `get_connection` never waits. Where it has failed to connect several times in a
-    row it fails at once, for half a second at most, before it tries again: a server that comes back
-    is not met by everybody at once.
+    As in redis-py, `get_connection` never waits. After several failed connects in a row it raises
+    immediately, for at most half a second, before it tries again, so that not all clients reconnect
+    at once to a server that comes back.
 
     Parameters, besides redis-py's:
         min_size, max_lifetime, max_idle, check_after, name: as in `forksafe_pool.Pool`; by default
-            connections live as long as in redis-py.
+            connections never expire, as in redis-py.
     """
 
     def __init__(
@@ -79,23 +79,22 @@ class ConnectionPool(Internals, redis.ConnectionPool):
 
     @classmethod
     def from_url(cls: type[P], url: str, **kwargs: Any) -> P:
-        """A pool with the options that ``url`` holds, beside ``kwargs``, as in redis-py."""
-        if not isinstance(url, str):  # not shown: it may hold a password
+        """Create a pool with the options in ``url`` and in ``kwargs``, as in redis-py."""
+        if not isinstance(url, str):  # not shown: it may contain a password
             raise TypeError(
                 f'url must be text such as "redis://localhost:6379/0", not {type(url).__name__}'
             )
         return super().from_url(url, **kwargs)
 
     def reset(self) -> None:
-        """Forget every connection: those in use are not ours any more when they come back."""
+        """Forget all connections. Those in use are ignored when they are released."""
         self._check_size(self.max_connections)
-        # Nobody asks for __dict__ here: CPython 3.11 finds attributes later in an object whose
-        # __dict__ was asked for.
+        # Do not use __dict__ here: it slows down attribute access on CPython 3.11.
         if hasattr(self, "_pool"):
             self._checkpid()
             _metrics.count(self, used=-len(self._in_use_connections))
-        #: Every connection that was made here and is still there, reset or not, by id(); weakly:
-        #: whoever has one may just drop it.
+        #: All connections made by this pool that still exist, reset or not, by id(). The references
+        #: are weak, because a user may simply drop a connection.
         self._made: dict[int, weakref.ref[Any]] = getattr(self, "_made", {})
         self._note_class(self.connection_class)
         self._pool = Connections(
@@ -107,13 +106,13 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             self._processes = ProcessLocal(_Process)
             self._here = self._processes.get()
             self._here.is_renewed = True
-        self._in_maintenance = self._in_maintenance  # found sooner here than in the class
+        self._in_maintenance = self._in_maintenance  # faster as an instance attribute
         self.pid = os.getpid()
 
     def _note_class(self, connection_class: Any) -> None:
         _checks.check_class(connection_class)
         self._made_by = _connection.counting(connection_class)
-        # The class of which nearly every connection is: what needs no second look.
+        # The usual connection class, which takes the fast path.
         is_usual = _connection.counts(self._made_by) and not self._dispatcher
         self._counting = self._made_by if is_usual else None
 
@@ -121,11 +120,11 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         options.count("max_connections", size, at_least=1)
         options.not_larger("min_size", self._options["min_size"], "max_connections", size)
 
-    # redis-py's users may write these two later.
+    # redis-py's users may assign these two after construction.
 
     @property
     def connection_class(self) -> Any:
-        """Of what class new connections are."""
+        """The class of new connections."""
         return self._connection_class
 
     @connection_class.setter
@@ -136,8 +135,8 @@ class ConnectionPool(Internals, redis.ConnectionPool):
 
     @property
     def max_connections(self) -> int:
-        """How many there may be. If it is made less, idle ones that are too many are closed at
-        once, and those in use when they come back."""
+        """Maximum number of connections. If it is lowered, surplus idle connections are closed
+        immediately, and those in use when they are released."""
         return self._max_connections
 
     @max_connections.setter
@@ -149,12 +148,13 @@ class ConnectionPool(Internals, redis.ConnectionPool):
 
     @property
     def _wait(self) -> float | None:
-        """How long `get_connection` waits, in seconds."""
+        """Seconds that `get_connection` may wait."""
         return 0
 
     @property
     def _dispatcher(self) -> Any:
-        """Whom to tell of a connection that comes back; redis-py's own tells it what we do."""
+        """redis-py's event dispatcher, if the user has set one. Without one, the pool itself
+        does on release what redis-py's default dispatcher does."""
         return self.connection_kwargs.get("event_dispatcher")
 
     # -- the fork -----------------------------------------------------------------------------
@@ -164,8 +164,8 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             self._enter_process()
 
     def _enter_process(self) -> None:
-        """Renew what redis-py keeps beside the connections. Once, before the first use."""
-        # Before the lock: it severs what came through the fork.
+        """Renew the state that redis-py keeps beside the connections. Once, before first use."""
+        # Before the lock is taken: this severs the inherited connections.
         idle, used = self._pool.take_counts_of_parent()
         _metrics.count(self, idle=-idle, used=-used)
         here = self._processes.get()
@@ -176,7 +176,7 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             self._in_maintenance = False
             cache = getattr(self, "cache", None)
             if cache is not None:
-                # Invalidations of what it holds go to the parent's connections.
+                # Invalidations of the cached entries are sent to the parent's connections.
                 cache.flush()
             self._renew_maintenance()
             dispatcher: Any = getattr(self, "_event_dispatcher", None)
@@ -186,9 +186,9 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             self._here = here
 
     def _renew_maintenance(self) -> None:
-        """A new handler, whose locks nobody holds, and no move under way.
+        """Create a new handler, whose locks are free, and end any maintenance move.
 
-        The timers that would end the parent's move do not run here.
+        The timers that would end the parent's move do not run in this process.
         """
         handler = getattr(self, "_maint_notifications_pool_handler", None)
         kwargs = self.connection_kwargs
@@ -205,12 +205,14 @@ class ConnectionPool(Internals, redis.ConnectionPool):
     # -- get and release ----------------------------------------------------------------------
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
-        """A connected connection; the arguments are redis-py's of old and mean nothing.
+        """Return a connected connection.
+
+        The arguments exist for compatibility with redis-py and are ignored.
 
         Raises:
-            MaxConnectionsError: all are in use.
-            redis.ConnectionError, redis.TimeoutError: it could not be connected; or that was not
-                tried, since it has just failed several times.
+            MaxConnectionsError: all connections are in use.
+            redis.ConnectionError, redis.TimeoutError: the connect failed, or was suppressed after
+                several failures.
         """
         start = monotonic() if _metrics.is_enabled() else 0.0
         if not self._here.alive:
@@ -227,7 +229,7 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         return connection
 
     def _prepare(self, connection: Any, start: float) -> None:
-        """Connect it, if it is not; count it, if anybody listens."""
+        """Connect if needed, and update the metrics if they are enabled."""
         try:
             if start:
                 _metrics.count(self, idle=-1, used=1)
@@ -243,9 +245,9 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             self._note_wait(monotonic() - start)
 
     def _acquire_late(self, error: PoolError) -> Any:
-        """When none was available: what redis-py raises, mostly."""
+        """Called if none was available: raises redis-py's error, except if a retry succeeds."""
         if self._is_full(error):
-            # An idle connection is missing for a moment while it is renewed under the lock.
+            # An idle connection is briefly unavailable while it is renewed under the lock.
             try:
                 connection = self._pool.acquire_after(self._lock)
             except PoolError as late:
@@ -256,11 +258,11 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         raise self._translated(error) from error.__cause__
 
     def _is_full(self, error: PoolError) -> bool:
-        """Whether all connections are in use, rather than that one could not be made."""
+        """Whether all connections are in use, as opposed to a failed connect."""
         return not isinstance(error, PoolBackOff | RedisError)
 
     def _translated(self, error: PoolError) -> Exception:
-        """What redis-py would raise."""
+        """The error that redis-py would raise."""
         if isinstance(error, PoolBackOff):
             return ReconnectSuppressed(
                 f"{self.name}: reconnect suppressed by back-off; last error: {error.__cause__}"
@@ -277,10 +279,10 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             raise self._translated(error) from error.__cause__
 
     def _note_wait(self, seconds: float) -> None:
-        """redis-py times the wait in the blocking pool alone."""
+        """redis-py records the wait only in the blocking pool."""
 
     def _verify(self, connection: Any) -> None:
-        """What redis-py does at each checkout, for connection classes that are not redis-py's."""
+        """redis-py's check at checkout, for connection classes that are not redis-py's."""
         try:
             if connection.can_read() and not self._expects_pushes():
                 raise RedisConnectionError("Connection has data")
@@ -291,7 +293,7 @@ class ConnectionPool(Internals, redis.ConnectionPool):
                 raise RedisConnectionError("Connection not ready") from None
 
     def release(self, connection: Any) -> None:
-        """Give a connection back. What this process does not hold is ignored, and counted."""
+        """Release a connection. One that this process does not hold is ignored, and counted."""
         needs_a_look = (
             type(connection) is not self._counting
             or connection.unread_replies
@@ -315,17 +317,17 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             return False
 
     def discard(self, connection: Any) -> None:
-        """Give a connection back to be closed, not used again. Else like `release`."""
+        """Release a connection and close it instead of reusing it. Otherwise like `release`."""
         self._checkpid()
         self._leave_replica(connection)
         if self._pool.holds(connection):
             _metrics.count(self, idle=1, used=-1)
         self._pool.discard(connection)
 
-    # -- what the pool inside asks ------------------------------------------------------------
+    # -- called by the inner pool -------------------------------------------------------------
 
     def make_connection(self) -> Any:
-        """A new connection, not connected yet."""
+        """Create a connection that is not connected yet."""
         connection = self._made_by(**self.connection_kwargs)
         cache = getattr(self, "cache", None)
         if cache is not None:
@@ -338,7 +340,7 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         return connection
 
     def _note_connect(self, seconds: float) -> None:
-        """A new connection was connected, which took so long."""
+        """Record that a new connection was connected, and the seconds that this took."""
         _metrics.created(self, seconds)
 
     def _is_alive(self, connection: Any) -> bool:
@@ -356,7 +358,9 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         return bool(enabled and enabled())
 
     def _take_back(self, connection: Any) -> bool:
-        """Prepare a connection for the next user, before the next user can have it."""
+        """Prepare a connection for the next user, before it becomes available.
+
+        Returns whether it can be reused."""
         _metrics.count(self, idle=1, used=-1)
         _connection.bare(connection).is_counted = False
         dispatcher = self._dispatcher
@@ -371,11 +375,11 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         return True
 
     def _leave_replica(self, connection: Any) -> bool:
-        """Replace every connection where this one's server has become read-only, in a failover:
-        the others lead there as well. Whether it has."""
+        """Drain the pool if this connection's server has become read-only after a failover: the
+        other connections lead to the same server. Returns whether it has."""
         if not getattr(_connection.bare(connection), "is_read_only", False):
             return False
-        if self._pool.is_current(connection):  # else another one was the first
+        if self._pool.is_current(connection):  # else another one has already drained the pool
             logger.warning("%s: the server is read-only, connections are replaced", self.name)
             self._pool.drain()
         return True
@@ -384,10 +388,10 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         _metrics.count(self, idle=-1)
 
     def close(self) -> None:
-        """Disconnect all connections; the pool stays usable, as redis-py's does."""
+        """Disconnect all connections. The pool stays usable, as in redis-py."""
         self.disconnect()
 
-    # redis-py's own have these since 7.0.
+    # redis-py's pools have these since 7.0.
     def __enter__(self) -> ConnectionPool:
         return self
 
@@ -400,7 +404,7 @@ class ConnectionPool(Internals, redis.ConnectionPool):
                 stats = self._pool.stats()
                 _metrics.count(self, idle=-stats.available, used=-stats.in_use)
 
-    # -- ours ---------------------------------------------------------------------------------
+    # -- beyond redis-py ----------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -408,10 +412,10 @@ class ConnectionPool(Internals, redis.ConnectionPool):
         return self._pool.name
 
     def connection(self) -> RedisLease:
-        """``with pool.connection() as connection:`` gets one, and releases it at the end.
+        """``with pool.connection() as connection:`` acquires one, and releases it at the end.
 
-        A block that ends by an exception may have been cut off in the middle of a reply or of a
-        transaction: its connection is closed, not reused.
+        An exception may interrupt the block in the middle of a reply or of a transaction, so its
+        connection is closed instead of reused.
         """
         return RedisLease(self)
 
@@ -424,21 +428,21 @@ class ConnectionPool(Internals, redis.ConnectionPool):
             raise self._translated(error) from error.__cause__
 
     def drain(self) -> None:
-        """Replace every connection of this process: those that are idle are closed now, those in
-        use when they come back. For a failover, a changed password, or a master that has done its
-        work at import. A server that becomes read-only is left so without being asked.
+        """Replace all connections of this process: idle ones are closed immediately, those in use
+        when they are released. Use it after a failover or a password change, or in a master process
+        before it forks. Called automatically when the server becomes read-only.
         """
         self._checkpid()
         self._pool.drain()
 
     def stats(self) -> PoolStats:
-        """This process's numbers, now."""
+        """Return a snapshot of this process's statistics."""
         self._checkpid()
         return self._pool.stats()
 
 
 def _number(name: str, value: Any) -> Any:
-    """Options of a URL's query string come as text."""
+    """Convert an option that is a string because it comes from a URL's query."""
     if not isinstance(value, str):
         return value
     try:

@@ -15,7 +15,7 @@ from forksafe_redis._pool import ConnectionPool
 class SentinelConnectionPool(ConnectionPool, redis.sentinel.SentinelConnectionPool):
     """Drop-in for redis-py's class of the same name.
 
-    The Sentinel object itself asks its sentinels through plain redis-py clients.
+    The Sentinel object itself queries its sentinels with plain redis-py clients.
     """
 
     def __init__(self, service_name: str, sentinel_manager: Any, **kwargs: Any) -> None:
@@ -37,7 +37,7 @@ class SentinelConnectionPool(ConnectionPool, redis.sentinel.SentinelConnectionPo
 
     def _note_class(self, connection_class: Any) -> None:
         super()._note_class(connection_class)
-        self._counting = None  # each connection is looked at: its master may have been replaced
+        self._counting = None  # check each connection: its master may have been replaced
 
     def _take_back(self, connection: Any) -> bool:
         if self.owns_connection(connection):
