@@ -1,4 +1,4 @@
-"""A pool of psycopg 3's connections that survives ``fork()``.
+"""A pool of psycopg 3 connections that survives ``fork()``.
 
 ::
 
@@ -9,7 +9,7 @@
     with pool.connection() as conn:  # commits at the end, or rolls back
         conn.execute("UPDATE …")
 
-What the pool raises is psycopg's own error, too: ``except psycopg.OperationalError`` catches all.
+The pool's errors are subclasses of ``psycopg.OperationalError``.
 """
 
 from forksafe_psycopg._errors import (

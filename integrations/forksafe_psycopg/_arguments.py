@@ -1,4 +1,4 @@
-"""What is given to ``psycopg.connect``, looked at before anybody connects."""
+"""Check the arguments of ``psycopg.connect`` before the first connect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from psycopg.pq import Conninfo
 
 from forksafe_pool.extend import options
 
-# What psycopg's connect takes beside the parameters of libpq.
+# The arguments of psycopg's connect besides libpq's parameters.
 _ARGUMENTS = {
     name
     for name, parameter in inspect.signature(Connection.connect).parameters.items()
@@ -23,7 +23,7 @@ _ARGUMENTS = {
 
 
 def check_kinds(conninfo: object, kwargs: object) -> None:
-    """Raises TypeError, which does not show what may have a password in it."""
+    """Raise TypeError, without values that may contain a password."""
     if not isinstance(conninfo, str):
         raise TypeError(f"conninfo must be text, not {type(conninfo).__name__}")
     if kwargs is not None and not isinstance(kwargs, Mapping):
@@ -32,7 +32,7 @@ def check_kinds(conninfo: object, kwargs: object) -> None:
 
 
 def check(conninfo: str, kwargs: dict[str, Any]) -> None:
-    """Raises TypeError or ValueError, which name the argument; a password does not show."""
+    """Raise TypeError or ValueError, which name the argument and never show a password."""
     if "\0" in conninfo:
         raise ValueError("conninfo cannot be understood: there is a zero byte in it")
     try:
@@ -56,16 +56,17 @@ def check(conninfo: str, kwargs: dict[str, Any]) -> None:
 
 
 def _without_values(error: Exception) -> str:
-    """What libpq says, but for what it quotes, which may be a password: names alone are shown."""
+    """libpq's message without the values it quotes, which may be a password; names are kept."""
     said = str(error).strip()
     if said.startswith(("invalid connection option", "invalid URI query parameter")):
         return said
-    # What it misses, "=" or "]", may be quoted before that.
+    # The character that libpq misses, "=" or "]", may be quoted before the value.
     return re.sub(r'^((?:[^"]|"."(?!"))*)".*"', r"\1…", said, flags=re.DOTALL)
 
 
 def _text(where: str, value: Any) -> None:
-    # psycopg takes str() of it, and so "b'localhost'". Not shown: it may be a password.
+    # psycopg applies str(), which makes "b'localhost'" of bytes. The value is not shown,
+    # because it may be a password.
     if isinstance(value, bytes | bytearray | list | tuple | dict | set):
         raise TypeError(f"{where} must be text or a number, not {type(value).__name__}")
     if "\0" in str(value):
@@ -94,13 +95,13 @@ def _autocommit(where: str, value: Any) -> None:
 
 
 def _port(where: str, value: Any) -> None:
-    for port in str(value).split(","):  # one for each host; an empty one is the default
+    for port in str(value).split(","):  # one per host; an empty one is the default
         try:
             is_one = not port or 0 < int(port) < 65536
         except ValueError:
             is_one = False
         if not is_one:
-            # In a URL whose password has a "/", what stands for the port is the password.
+            # In a URL whose password contains a "/", libpq takes part of it for the port.
             shown = repr(value) if re.fullmatch(r"[-\d,]*", str(value)) else "other text"
             raise ValueError(f"{where} must be a number from 1 to 65535, not {shown}")
 
@@ -121,7 +122,7 @@ def _one_of(*values: str) -> Callable[[str, Any], None]:
     return check
 
 
-# What is missing here, libpq tells of when it connects.
+# libpq checks the other parameters when it connects.
 _CHECKS: dict[str, Callable[[str, Any], object]] = {
     "row_factory": _row_factory,
     "cursor_factory": _cursor_factory,

@@ -1,4 +1,4 @@
-"""How a psycopg connection is judged, prepared for its next user, and freed in a child."""
+"""Checks, resets and severs psycopg connections."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger("forksafe_psycopg")
 
 Callback = Callable[[Connection[Any]], object]
 
-# The others: ACTIVE, a statement or a COPY was left in the middle; UNKNOWN, closed or broken.
+# Not these: ACTIVE (in the middle of a statement or a COPY), UNKNOWN (closed or broken).
 _BETWEEN_STATEMENTS = (
     TransactionStatus.IDLE,
     TransactionStatus.INTRANS,
@@ -42,12 +42,13 @@ _BETWEEN_STATEMENTS = (
 
 
 def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
-    """Have each way to the server ask whether the connection came through a fork.
+    """Make every method that talks to the server check for a fork first.
 
-    Where no at-fork hook ran, a child may use what it has in hand before it asks the pool for
-    anything: asking severs. All that psycopg sends and reads goes through ``wait``, but for these.
+    If no at-fork hook ran, a child may use an inherited connection before it calls the pool: the
+    check severs it. psycopg sends and reads everything through ``wait``, except in ``close`` and
+    the ``cancel`` methods.
     """
-    itself = weakref.ref(conn)  # a cycle would keep what was dropped until the collector comes by
+    itself = weakref.ref(conn)  # a cycle would keep a dropped connection until the GC runs
     end: Descriptor = Descriptor()
     setattr(conn, _END, end)
 
@@ -55,13 +56,13 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
         @functools.wraps(method)
         def ask(*args: Any, **kwargs: Any) -> Any:
             conn = itself()
-            # libpq cancels on another socket, to which it gives the parent's key. And who kept no
-            # more than the method may close and cancel what is gone.
+            # libpq cancels on another socket, with the parent's key, so a child must not cancel.
+            # If only the bound method was kept, the connection may be gone: do nothing.
             if conn is None or (name.startswith("cancel") and not alive):
                 return None
             if not alive:
                 pools()
-                with DeadEnd() as dead_end:  # its pool may be gone, or not have it yet
+                with DeadEnd() as dead_end:  # the pool may be gone, or not hold it yet
                     if not sever(conn, _descriptor, dead_end, end):
                         keep_for_ever(conn)
                         if name == "close":
@@ -76,7 +77,7 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
 
     for name in ("wait", "close", "cancel", "cancel_safe"):
         method = getattr(conn.__class__, name, None)
-        if method is not None:  # cancel_safe is there since psycopg 3.2
+        if method is not None:  # cancel_safe exists since psycopg 3.2
             setattr(conn, name, asking(name, method))
 
 
@@ -84,7 +85,7 @@ _END = "_forksafe_end"
 
 
 class PsycopgDriver(Driver[Connection[Any]]):
-    """The callbacks given to `Pool`, each followed by what makes its outcome certain."""
+    """The callbacks passed to `Pool`, with a check of the connection's status after each."""
 
     error_classes = ERROR_CLASSES
     has_reset = True
@@ -109,7 +110,7 @@ class PsycopgDriver(Driver[Connection[Any]]):
         if isinstance(error, psycopg.Error) and not isinstance(
             error, (OperationalError, psycopg.InterfaceError)
         ):
-            return False  # a statement of configure's is wrong, say
+            return False  # for example, a wrong statement in configure
         return super().is_server_failure(error)
 
     def must_evict(self, error: BaseException) -> bool:
@@ -147,7 +148,7 @@ class PsycopgDriver(Driver[Connection[Any]]):
     def reset(self, conn: Connection[Any]) -> bool:
         if not _is_clean(conn):
             return False
-        # Set in the `finally` or `except` that a connection is released in.
+        # The exception being handled, if the connection is released in a `finally` or `except`.
         error = sys.exc_info()[1]
         if error is not None and self._evict_on is None and _is_read_only(error):
             logger.info("a connection is closed, not reused: its server is read-only: %s", error)
@@ -162,7 +163,7 @@ class PsycopgDriver(Driver[Connection[Any]]):
         self.configure(conn)  # the statement may have undone it
 
     def _has_ended(self, conn: Connection[Any]) -> bool:
-        """Whether `reset` has ended its transaction: to roll it back would undo the reset."""
+        """Whether `reset` has ended its transaction: a rollback would undo the reset."""
         status = conn.info.transaction_status
         if status not in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
             return True
@@ -175,21 +176,21 @@ class PsycopgDriver(Driver[Connection[Any]]):
         return False
 
     def reset_sends(self, conn: Connection[Any]) -> bool:
-        # Where there is no transaction there is nothing to roll back.
+        # Without a transaction there is nothing to roll back.
         return self._reset is not None or (conn.pgconn.transaction_status != TransactionStatus.IDLE)
 
     def free_severed(self, conn: Connection[Any]) -> None:
-        # psycopg frees another process's connection, its descriptor included, only where it is
-        # closed, and to close it takes no lock. Whoever held the lock may have left libpq's memory
-        # half written: that connection stays as it is, cut off.
+        # psycopg frees an inherited connection and its descriptor only if it is closed explicitly,
+        # and close() does not take the lock. The lock's holder may have left libpq's memory
+        # inconsistent, so that connection stays severed and is not closed.
         if not conn.lock.locked():
             with contextlib.suppress(Exception):
                 conn.close()
 
 
 def _is_read_only(error: BaseException | None) -> bool:
-    """Whether the server refused to write: it, or one that it led to, is the block's error."""
-    for _ in range(10):  # a chain may be a circle
+    """Whether the error, or one in its chain of causes, says that the server is read-only."""
+    for _ in range(10):  # a chain may be circular
         if error is None or isinstance(error, ReadOnlySqlTransaction):
             break
         error = error.__cause__
@@ -197,17 +198,17 @@ def _is_read_only(error: BaseException | None) -> bool:
 
 
 def _is_clean(conn: Connection[Any]) -> bool:
-    """Whether the next user finds no trace of this one; an open transaction is rolled back."""
+    """Whether the connection can be reused. Rolls an open transaction back."""
     try:
-        if conn.lock.locked():  # a notifies() was left open: rollback() would wait for it
+        if conn.lock.locked():  # an open notifies(), for which rollback() would wait
             raise ProgrammingError("a generator of the connection was left open")
         if conn.pgconn.pipeline_status != PipelineStatus.OFF:
             raise ProgrammingError("a pipeline was left open")
         status = conn.info.transaction_status
         if status not in _BETWEEN_STATEMENTS:
             raise ProgrammingError(f"the connection is in the state {status.name}")
-        # Where there is nothing to roll back it sends nothing; where conn.transaction() or a
-        # two-phase transaction was left open it raises.
+        # Sends nothing if there is nothing to roll back. Raises if conn.transaction() or a
+        # two-phase transaction is still open.
         conn.rollback()
     except Exception as error:
         logger.info("a connection is closed, not reused: %s", error)
@@ -223,8 +224,8 @@ def _descriptor(conn: Connection[Any]) -> int:
 
 
 def _answers(conn: Connection[Any]) -> bool:
-    """A connection with nothing to read is alive; one that has may have been notified, or ended:
-    a round trip tells."""
+    """Alive if the socket is not readable; otherwise it may hold a notification or end-of-file,
+    and a round trip decides."""
     if is_readable(conn.fileno()):
         conn.execute("")
     return True

@@ -1,4 +1,4 @@
-"""The pool's errors, each of which is psycopg's ``OperationalError``, as psycopg_pool's are."""
+"""The pool's errors: subclasses of psycopg's ``OperationalError``, as in psycopg_pool."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import forksafe_pool
 
 # psycopg's comes first: its attributes (`diag`, `sqlstate`) are set by its own ``__init__``.
 class PoolError(OperationalError, forksafe_pool.PoolError):
-    """Base of every error that the pool itself raises."""
+    """Base class of the pool's errors."""
 
 
 class PoolTimeout(PoolError, forksafe_pool.PoolTimeout):
@@ -17,7 +17,7 @@ class PoolTimeout(PoolError, forksafe_pool.PoolTimeout):
 
 
 class PoolBackOff(PoolTimeout, forksafe_pool.PoolBackOff):
-    """`forksafe_pool.PoolBackOff`, and psycopg's ``OperationalError``."""
+    """Both a `forksafe_pool.PoolBackOff` and psycopg's ``OperationalError``."""
 
 
 class PoolClosed(PoolError, forksafe_pool.PoolClosed):
@@ -25,7 +25,7 @@ class PoolClosed(PoolError, forksafe_pool.PoolClosed):
 
 
 class TooManyWaiting(PoolError, forksafe_pool.TooManyWaiting):
-    """``max_waiting`` callers are waiting already."""
+    """``max_waiting`` callers are already waiting."""
 
 
 ERROR_CLASSES: dict[type[forksafe_pool.PoolError], type[forksafe_pool.PoolError]] = {

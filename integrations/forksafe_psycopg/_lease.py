@@ -1,4 +1,4 @@
-"""A connection for the length of a ``with`` block, which is a transaction."""
+"""A connection for the duration of a ``with`` block, which is a transaction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from forksafe_pool.extend import Lease
 
 
 class Transaction(Lease[Connection[Any]]):
-    """What `Pool.connection` returns: it commits at the end."""
+    """Returned by `Pool.connection`: commits at the end of the block."""
 
     __slots__ = ()
 
@@ -38,7 +38,7 @@ def _commit(conn: Connection[Any]) -> None:
         pgconn.transaction_status == TransactionStatus.ACTIVE
         and pgconn.pipeline_status == PipelineStatus.OFF
     ):
-        # commit() would wait for it, for ever: a COPY, a stream() or a notifies() holds the lock.
+        # A COPY, a stream() or a notifies() holds the lock; commit() would wait for it forever.
         raise ProgrammingError(
             "the block ended in the middle of a statement, so nothing was committed: end every "
             "copy(), stream() and notifies() in the block"

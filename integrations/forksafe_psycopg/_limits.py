@@ -1,4 +1,4 @@
-"""How long ``psycopg.connect`` may take: what it is told of the caller's timeout."""
+"""The time limit of ``psycopg.connect``, derived from the caller's timeout."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
-# psycopg takes whole seconds, at least two, and so many where it is told nothing.
+# psycopg's minimum and default, in whole seconds.
 _AT_LEAST = 2
 _DEFAULT = 130
 
 
 class ConnectLimit:
-    """A limit that the user has set is made shorter, never longer."""
+    """Passes ``connect_timeout``. A limit that the user has set is only shortened."""
 
     def __init__(
         self, connect: Callable[..., Any], conninfo: str, arguments: Mapping[str, Any]
@@ -26,7 +26,7 @@ class ConnectLimit:
         self._given |= {name: value for name, value in arguments.items() if value is not None}
 
     def arguments(self, timeout: float | None) -> dict[str, int]:
-        """For ``connect``."""
+        """Arguments for ``connect``."""
         if timeout is None or not self._is_taken:
             return {}
         seconds = timeout / self._attempts()
@@ -38,12 +38,12 @@ class ConnectLimit:
         value = self._given.get("connect_timeout", os.environ.get("PGCONNECT_TIMEOUT"))
         try:
             seconds = int(float(value))  # type: ignore[arg-type] # psycopg's own rule
-        except (TypeError, ValueError, OverflowError):  # connect will tell
+        except (TypeError, ValueError, OverflowError):  # connect raises the error
             seconds = 0
         return max(_AT_LEAST, seconds) if seconds > 0 else _DEFAULT
 
     def _attempts(self) -> int:
-        """psycopg takes the limit for each of several hosts."""
+        """psycopg applies the limit to each of several hosts."""
         hosts = [self._given.get("host") or os.environ.get("PGHOST", "")]
         hosts += [self._given.get("hostaddr") or ""]
         count = max(str(names).count(",") + 1 for names in hosts)
@@ -52,12 +52,12 @@ class ConnectLimit:
 
 
 def _takes_connect_timeout(connect: Callable[..., Any]) -> bool:
-    """A class of one's own may have a ``connect`` that takes nothing of the kind."""
+    """A custom class may have a ``connect`` that does not accept ``connect_timeout``."""
     try:
-        # Decorated, it may take less than what it is shown to.
+        # A decorator may accept fewer arguments than the function it wraps.
         inspect.signature(connect, follow_wrapped=False).bind("", connect_timeout=_AT_LEAST)
     except TypeError:
         return False
-    except ValueError:  # written in C: it does not tell
+    except ValueError:  # written in C: no signature
         pass
     return True

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 class _Pooled:
-    """psycopg's own mark for what belongs to a pool: ``with conn:`` does not close it, and it may
-    end with the program, or with a child's copy of it, without a ResourceWarning."""
+    """psycopg's marker for pooled connections: ``with conn:`` does not close one, and one that is
+    open when the program or a forked child exits causes no ResourceWarning."""
 
     close_returns = False
 
@@ -31,39 +31,38 @@ _POOLED: Any = _Pooled()
 
 
 class Pool(forksafe_pool.Pool[Connection[Any]]):
-    """A pool of psycopg's connections.
+    """A pool of psycopg connections.
 
     ``with pool.connection() as conn:`` is a transaction, as ``with psycopg.connect() as conn:``
-    is: it commits at the end, or rolls back where the block raises. A connection taken by
-    `acquire` is rolled back, unless it was committed, when it comes back. One that comes back
-    broken, in the middle of a statement, of a pipeline or of ``conn.transaction()``, is closed
-    and replaced.
+    is: it commits at the end, or rolls back if the block raises. A connection from `acquire` is
+    rolled back on release unless it was committed. If it is broken, or in the middle of a
+    statement, a pipeline or ``conn.transaction()``, it is closed and replaced.
 
-    What else a user changes in a session stays, as with psycopg_pool, but for a `reset`. As text,
-    ``reset="DISCARD ALL"``, it is a statement that runs outside a transaction: ``SET``, temporary
-    tables, advisory locks, ``LISTEN`` and prepared statements are gone then. With it the connection
-    gets back the attributes it had (``autocommit``, ``isolation_level``, ``row_factory`` …), and
-    `configure` prepares it again, whose ``SET`` is gone as well. Handlers and adapters that were
-    added stay. Several statements in one text are one transaction, which ``DISCARD ALL`` refuses.
-    A function has to commit what it does, as `configure` has: what it leaves open is told by a
-    warning, and the connection is closed.
+    Other session state stays, as with psycopg_pool, unless there is a `reset`.
+    ``reset="DISCARD ALL"`` is a statement that runs outside a transaction; it discards ``SET``,
+    temporary tables, advisory locks, ``LISTEN`` and prepared statements. The connection's
+    attributes (``autocommit``, ``isolation_level``, ``row_factory`` …) are restored, and
+    `configure` runs again, because its ``SET`` is discarded too. Added handlers and adapters stay.
+    Several statements in one string run in one transaction, which ``DISCARD ALL`` rejects. A
+    `reset` function must commit, and so must `configure`: if a `reset` leaves a transaction open,
+    a warning is logged and the connection is closed.
 
-    The ``timeout`` of `acquire` bounds the connecting as well, as ``connect_timeout``: in whole
-    seconds, two at least, and for all hosts together; a name that has several addresses may take
-    as long for each. A shorter ``connect_timeout`` stays.
+    The ``timeout`` of `acquire` also bounds the connect, as ``connect_timeout``: in whole seconds,
+    at least two, and for all hosts together; a host name with several addresses may take that long
+    for each. A shorter ``connect_timeout`` is kept.
 
     A block that ends because the server is read-only (sqlstate 25006: a failover) drains the pool,
-    so that it costs one error. An ``evict_on`` of yours replaces this rule. ``pool.drain()`` does
-    the same where the block handles the error. What is released by hand while such an error is
-    handled (in a ``finally``) is closed, and no other.
+    so a failover costs one error. ``evict_on`` replaces this rule. If the block handles the error
+    itself, call ``pool.drain()``. A connection that is explicitly released while such an error is
+    handled (in a ``finally``) is closed; the others are not.
 
     Parameters:
-        conninfo: what ``psycopg.connect`` takes: ``"dbname=shop"``, ``"postgresql://…"``.
+        conninfo: as for ``psycopg.connect``: ``"dbname=shop"``, ``"postgresql://…"``.
         kwargs: more arguments for ``psycopg.connect``: ``{"autocommit": True}``.
         connection_class: a subclass of `psycopg.Connection`, whose ``connect`` is called.
         options: those of `forksafe_pool.Pool`: ``max_size``, ``timeout``, ``check`` …. By default
-            a connection that was idle for ``check_after`` is asked whether it is alive only where
-            it has something to say.
+            a connection that was idle for ``check_after`` is checked with a round trip only if its
+            socket is readable.
 
     Raises:
         TypeError, ValueError: an option is wrong; the message names it.
@@ -89,15 +88,15 @@ class Pool(forksafe_pool.Pool[Connection[Any]]):
         arguments = dict(kwargs or {})
         for name in arguments:
             extend.options.text("a name in kwargs", name)
-        # A class of one's own may take what psycopg's does not.
+        # A custom class may accept other arguments than psycopg's.
         _arguments.check(conninfo, arguments if connection_class is Connection else {})
 
         limit = ConnectLimit(connection_class.connect, conninfo, arguments)
 
         def connect(timeout: float | None) -> Connection[Any]:
-            alive = extend.sentinel()  # before: a signal's handler may fork inside
+            alive = extend.sentinel()  # before the connect: a signal handler may fork during it
             conn = connection_class.connect(conninfo, **(arguments | limit.arguments(timeout)))
-            if hasattr(conn, "pgconn"):  # whatever a class of one's own has returned
+            if hasattr(conn, "pgconn"):  # a custom class may return anything
                 conn._pool = _POOLED
                 ask_first(conn, alive)
             return conn

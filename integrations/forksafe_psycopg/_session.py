@@ -1,4 +1,4 @@
-"""What ``reset="DISCARD ALL"`` does: the session, and the connection, as they were made."""
+"""``reset="DISCARD ALL"``: restores the session and the connection's attributes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 
-# What a user may change on the connection object, of which the server knows nothing.
+# Attributes that a user may change and that exist only on the client.
 _ATTRIBUTES = (
     *("autocommit", "isolation_level", "read_only", "deferrable"),
     *("row_factory", "cursor_factory", "server_cursor_factory"),
@@ -17,17 +17,17 @@ _ATTRIBUTES = (
 
 
 class Statement:
-    """A `reset` that is given as text. It runs outside a transaction: some may run there only, and
-    what they do is not to be rolled back."""
+    """A `reset` that is passed as a string. It runs outside a transaction, because some statements
+    require it and because their effect must not be rolled back."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._deallocates = re.search(r"\b(DISCARD|DEALLOCATE)\b", text, re.IGNORECASE)
-        #: As `configure` has left them. They are the same for all connections of a pool.
+        #: Their values after `configure`, the same for all connections of a pool.
         self._attributes: dict[str, Any] = {}
 
     def remember(self, conn: Connection[Any]) -> None:
-        """To be called for a new connection."""
+        """Record the attributes of a new connection."""
         self._attributes = {name: getattr(conn, name) for name in _ATTRIBUTES}
 
     def __call__(self, conn: Connection[Any]) -> None:
@@ -35,8 +35,8 @@ class Statement:
             if getattr(conn, name) != value:
                 setattr(conn, name, value)
         if self._deallocates is not None:
-            # psycopg looks at the command's tag only where it prepares statements, and not each
-            # time even there: it would use what the server has forgotten.
+            # psycopg checks the command's tag only if it prepares statements, and not always even
+            # then: it would use statements that the server has deallocated.
             conn._prepared.clear()
         autocommit = conn.autocommit
         conn.autocommit = True
