@@ -392,8 +392,8 @@ MUTANTS = [
     Mutant(
         "a psycopg connection in the middle of a statement is lent again",
         PSYCOPG,
-        "        if not _is_clean(conn):\n            return False\n        # Set in",
-        "        # Set in",
+        "        if not _is_clean(conn):\n            return False\n        # The exception",
+        "        # The exception",
     ),
     Mutant(
         "psycopg's transaction is not rolled back",
