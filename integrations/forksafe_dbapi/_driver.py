@@ -1,4 +1,4 @@
-"""How a DB-API connection is judged, and prepared for its next user."""
+"""Checks and resets DB-API connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("forksafe_dbapi")
 
 
 class Connection(Protocol):
-    """What the pool uses of a DB-API connection, beside what shows its socket."""
+    """The methods of a DB-API connection that the pool uses, besides access to its socket."""
 
     def cursor(self) -> Any: ...
 
@@ -29,7 +29,7 @@ C = TypeVar("C", bound=Connection)
 
 
 class DbapiDriver(Driver[C]):
-    """The callbacks given to `Pool`, with a rollback wherever one may have begun a transaction."""
+    """The callbacks passed to `Pool`, with a rollback after each that may begin a transaction."""
 
     has_reset = True
 
@@ -47,7 +47,7 @@ class DbapiDriver(Driver[C]):
         super().__init__(connect, reset=reset, **callbacks)
         self._test_query = _queries.checked(test_query)
         self._limit = ConnectLimit(connect)
-        #: By id(), those whose block was ended by an exception.
+        #: The id() of connections whose block was ended by an exception.
         self._doubtful: set[int] = set()
 
     def connect(self, timeout: float | None) -> C:
@@ -85,18 +85,18 @@ class DbapiDriver(Driver[C]):
         return super().is_alive(conn) and (self._check is None or _rolls_back(conn))
 
     def reset_sends(self, conn: C) -> bool:
-        # psycopg2 tells whether there is anything to roll back.
+        # psycopg2 knows whether there is anything to roll back.
         status = getattr(conn, "get_transaction_status", None)
         return status is None or self._reset is not None or status() != 0
 
     def is_synchronized(self, conn: C) -> bool:
-        self._doubtful.add(id(conn))  # left to reset, which follows
+        self._doubtful.add(id(conn))  # decided in reset, which follows
         return True
 
     def reset(self, conn: C) -> bool:
         doubtful = id(conn) in self._doubtful
         self._doubtful.discard(id(conn))
-        # Set in the `finally` or `except` that a connection is released in.
+        # The exception being handled, if the connection is released in a `finally` or `except`.
         kind, error, _ = sys.exc_info()
         if kind is not None and not issubclass(kind, (Exception, GeneratorExit)):
             logger.info("a connection is closed, not reused: released after %s", kind.__name__)
@@ -106,8 +106,8 @@ class DbapiDriver(Driver[C]):
             return False
         if not _rolls_back(conn):
             return False
-        # A signal's exception (a time limit, say) may strike between a statement and its reply,
-        # and most drivers would take that for the reply to their ROLLBACK.
+        # A signal handler (for example a time limit) may raise between a statement and its reply,
+        # and most drivers would read that as the reply to ROLLBACK.
         if (doubtful or kind is not None) and not (self._answers(conn) and _rolls_back(conn)):
             return False
         if self._reset is None:
@@ -120,11 +120,11 @@ class DbapiDriver(Driver[C]):
         self.configure(conn)  # the statement may have undone it
 
     def _has_ended(self, conn: C) -> bool:
-        """Whether `reset` has ended its transaction: to roll it back would undo the reset."""
+        """Whether `reset` has ended its transaction: a rollback would undo the reset."""
         try:
             if getattr(conn, "closed", False) or not is_in_transaction(conn):
                 return True
-        except Exception:  # closed: sqlite3 raises; the rollback that follows tells
+        except Exception:  # closed: sqlite3 raises; the rollback that follows detects it
             return True
         logger.warning(
             "reset of %s left a transaction open, and the connection is closed: let reset commit, "
@@ -153,10 +153,10 @@ class DbapiDriver(Driver[C]):
 
 
 def _rolls_back(conn: Any) -> bool:
-    """Whether it does: a connection that is closed, broken or out of step does not."""
+    """Roll back. False if that fails: the connection is closed, broken or out of step."""
     try:
         conn.rollback()
-        # In autocommit mode psycopg2 rolls nothing back, whatever a BEGIN has begun. 0 is idle.
+        # In autocommit mode psycopg2 does not roll back, even after an explicit BEGIN. 0 is idle.
         status = getattr(conn, "get_transaction_status", None)
         if status is not None and status() != 0:
             raise PoolError("a transaction is still open after the rollback")

@@ -1,23 +1,23 @@
-"""What an error of a DB-API driver says about the server. The drivers' modules are not known here:
-it is told by the codes and by the names of PEP 249."""
+"""What an error of a DB-API driver says about the server. No driver is imported here: errors are
+recognised by their codes and by the class names of PEP 249."""
 
 from __future__ import annotations
 
 _READ_ONLY_SQL_TRANSACTION = "25006"  # PostgreSQL's
 
-# MySQL's and MariaDB's: the server runs with --read-only (or another option that forbids it), the
-# transaction is read-only, the server is in read-only mode.
+# MySQL's and MariaDB's. 1290: --read-only (or another option) prevents the statement; 1792: the
+# transaction is read-only; 1836: the server is in read-only mode.
 _OPTION_PREVENTS_STATEMENT = 1290
 _READ_ONLY = {1792, 1836}
 
-# The others are about what was asked.
+# The first set concerns the connection, the second the statement.
 _OF_THE_CONNECTION = {"OperationalError", "InterfaceError"}
 _OF_THE_REQUEST = {"ProgrammingError", "DataError", "IntegrityError", "NotSupportedError"}
 
 
 def is_read_only(error: BaseException | None) -> bool:
-    """Whether the server refused to write: it, or one that it led to, is the block's error."""
-    for _ in range(10):  # a chain may be a circle
+    """Whether the error, or one in its chain of causes, says that the server is read-only."""
+    for _ in range(10):  # a chain may be circular
         if error is None:
             return False
         states = (getattr(error, "pgcode", None), getattr(error, "sqlstate", None))

@@ -18,38 +18,39 @@ if TYPE_CHECKING:
 class Pool(forksafe_pool.Pool[C]):
     """A pool of DB-API connections.
 
-    A transaction that a connection comes back with is rolled back, as PEP 249 has it for one that
-    is closed: commit what is to stay. A connection that cannot roll back is closed and replaced.
-    So is one that is released in the ``finally`` of an exception and answers what was asked before.
+    An open transaction is rolled back on release, as PEP 249 specifies for close: commit your
+    changes. A connection that cannot roll back is closed and replaced. So is a connection that is
+    released in the ``finally`` of an exception and returns the reply to an earlier statement.
 
-    What else a user changes in a session (autocommit, ``SET``, temporary tables) stays, but for a
-    `reset`. `configure` and `reset` have to commit what they do.
+    Other session state (autocommit, ``SET``, temporary tables) stays, unless there is a `reset`.
+    `configure` and `reset` must commit.
 
-    What the pool itself raises is a `forksafe_pool.PoolError` and no error of the driver's, which
-    nobody knows before it has connected: ``except (PoolError, psycopg2.OperationalError)``.
+    The pool raises `forksafe_pool.PoolError`, not errors of the driver, which it does not know
+    before it has connected: use ``except (PoolError, psycopg2.OperationalError)``.
 
     A block that ends because the server is read-only (PostgreSQL's 25006, MySQL's 1290, 1792 and
-    1836: a failover) drains the pool, so that it costs one error. An ``evict_on`` of
-    yours replaces this rule. ``pool.drain()`` does the same where the block handles the error. What
-    is released by hand while such an error is handled (in a ``finally``) is closed, and no other.
+    1836: a failover) drains the pool, so a failover costs one error. ``evict_on`` replaces this
+    rule. If the block handles the error itself, call ``pool.drain()``. A connection that is
+    explicitly released while such an error is handled (in a ``finally``) is closed; the others are
+    not.
 
     Parameters:
-        connect: makes a connection. The ``timeout`` of `acquire` bounds it where it can be told,
-            in whole seconds, one at least. Bind the arguments by ``functools.partial``::
+        connect: makes a connection. If possible, the ``timeout`` of `acquire` bounds it, in whole
+            seconds and at least one. Bind the arguments with ``functools.partial``::
 
                 Pool(partial(psycopg2.connect, "dbname=shop"))
                 Pool(partial(pymysql.connect, host="localhost", database="shop"))
                 Pool(partial(MySQLdb.connect, host="localhost", database="shop"))
 
-            or write a function with a parameter ``timeout``, which gets what is left in seconds
-            (None: no limit), or with one ``connect_timeout`` that has a default. A shorter limit
-            that is bound already stays. A ``lambda: …`` takes as long as the driver does, and so do
-            the statements with which mysqlclient begins a session: bind its ``read_timeout``.
+            or write a function with a parameter ``timeout``, which receives the seconds left
+            (None: no limit), or with a parameter ``connect_timeout`` that has a default. A shorter
+            limit that is already bound is kept. A ``lambda: …`` has only the driver's own limit,
+            and so have the initial statements of mysqlclient: bind its ``read_timeout``.
         reset: a function, as in `forksafe_pool.Pool`, or a statement, ``"DISCARD ALL"``, which runs
-            outside a transaction where the driver has autocommit as an attribute. With it the
-            connection gets back the attributes it had (``autocommit``, ``isolation_level``,
-            ``cursor_factory`` …), and `configure` prepares it again, whose ``SET`` is gone as well.
-            MariaDB and MySQL have no such statement, but a command. With PyMySQL::
+            outside a transaction if the driver has autocommit as an attribute. After a statement
+            the connection's attributes (``autocommit``, ``isolation_level``, ``cursor_factory`` …)
+            are restored, and `configure` runs again, because its ``SET`` is discarded too.
+            MariaDB and MySQL have a command instead of such a statement. With PyMySQL::
 
                 def reset(conn):
                     conn._execute_command(0x1F, b"")  # COM_RESET_CONNECTION
@@ -65,11 +66,11 @@ class Pool(forksafe_pool.Pool[C]):
                     conn.set_character_set("utf8mb4")
                     conn.autocommit(False)
 
-        test_query: what a connection is asked after an error, with ``{}`` for a number:
-            ``"VALUES {}"``. By default ``"SELECT {}"``, and what they take for the drivers of
-            Oracle, Firebird, SAP HANA and Db2.
-        options: those of `forksafe_pool.Pool`. A driver whose connections show their socket neither
-            as ``fileno()`` nor as ``sock`` or ``_sock`` needs ``fileno=``.
+        test_query: the query that tests a connection after an error; ``{}`` is replaced by a
+            number: ``"VALUES {}"``. The default is ``"SELECT {}"``, or its equivalent for the
+            drivers of Oracle, Firebird, SAP HANA and Db2.
+        options: those of `forksafe_pool.Pool`. ``fileno=`` is required for a driver whose
+            connections expose their socket neither as ``fileno()`` nor as ``sock`` or ``_sock``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The query whose answer shows that a connection is in step, in the dialect of its server."""
+"""The query that tests whether a connection is in step, in the dialect of its server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BY_DRIVER = {
 
 
 def checked(query: Any) -> str | None:
-    """The option ``test_query``. Raises TypeError or ValueError."""
+    """Return the option ``test_query``. Raises TypeError or ValueError if it is invalid."""
     expected = f'test_query must be text with one {{}}, such as "VALUES {{}}", not {query!r}'
     if query is not None and not isinstance(query, str):
         raise TypeError(expected)
@@ -29,7 +29,7 @@ def checked(query: Any) -> str | None:
 
 
 def for_driver(conn: object) -> str:
-    """By the module of its class, or of the one that it is made from."""
+    """The query for the module of the connection's class, or of one of its base classes."""
     for kind in type(conn).__mro__:
         query = _BY_DRIVER.get(kind.__module__.partition(".")[0])
         if query is not None:
@@ -38,7 +38,7 @@ def for_driver(conn: object) -> str:
 
 
 def answers(conn: Any, query: str) -> bool:
-    """Whether it answers what it is asked, and not an earlier statement."""
+    """Whether the connection returns the reply to this query, not to an earlier statement."""
     number = secrets.randbelow(10**9)
     with closing(conn.cursor()) as cursor:
         cursor.execute(query.replace("{}", str(number)))

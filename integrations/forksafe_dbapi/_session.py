@@ -1,12 +1,12 @@
-"""What ``reset="DISCARD ALL"`` does: the session, and the connection, as they were made."""
+"""``reset="DISCARD ALL"``: restores the session and the connection's attributes."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from typing import Any
 
-# What a user may change on the connection object, of which the server knows nothing: psycopg2's
-# and sqlite3's. Where `autocommit` is a method, as PyMySQL's is, see below.
+# Attributes of psycopg2 and sqlite3 that a user may change and that exist only on the client.
+# `autocommit` is a method in other drivers, such as PyMySQL: see `remember`.
 _ATTRIBUTES = (
     *("autocommit", "isolation_level", "readonly", "deferrable"),
     *("cursor_factory", "row_factory", "text_factory"),
@@ -14,17 +14,17 @@ _ATTRIBUTES = (
 
 
 class Statement:
-    """A `reset` that is given as text. It runs outside a transaction, where the driver lets it:
-    some may run there only, and what they do is not to be rolled back."""
+    """A `reset` that is passed as a string. It runs outside a transaction if the driver allows it,
+    because some statements require it and because their effect must not be rolled back."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        #: As `configure` has left them. They are the same for all connections of a pool.
+        #: Their values after `configure`, the same for all connections of a pool.
         self._attributes: dict[str, Any] = {}
         self._autocommit: bool | None = None
 
     def remember(self, conn: Any) -> None:
-        """To be called for a new connection."""
+        """Record the attributes of a new connection."""
         self._attributes = {
             name: getattr(conn, name)
             for name in _ATTRIBUTES
@@ -37,7 +37,7 @@ class Statement:
         for name, value in self._attributes.items():
             if getattr(conn, name) != value:
                 setattr(conn, name, value)
-        # PyMySQL's and mysqlclient's: known without a question to the server.
+        # PyMySQL and mysqlclient know the mode without a query to the server.
         if self._autocommit is not None and bool(conn.get_autocommit()) != self._autocommit:
             conn.autocommit(self._autocommit)
         autocommit = self._attributes.get("autocommit", True)
@@ -52,12 +52,12 @@ class Statement:
 
 
 def _is_method(conn: Any, name: str) -> bool:
-    # A row factory may be called as well.
+    # A row factory is callable too, so check the class.
     return callable(getattr(type(conn), name, None))
 
 
 def is_in_transaction(conn: Any) -> bool:
-    """As far as the driver can tell without asking the server."""
+    """As far as the driver knows without a query to the server."""
     status = getattr(conn, "get_transaction_status", None)  # psycopg2: 0 is idle
     if status is not None:
         return bool(status() != 0)
