@@ -7,16 +7,16 @@
 
     engine = create_engine("postgresql+psycopg://…", poolclass=QueuePool)  # at import
 
-No ``engine.dispose()`` in the workers: each finds the engine with an empty pool of its own.
+Workers need no ``engine.dispose()``: each starts with an empty pool.
 
-Where a server says that it takes no writes any more (PostgreSQL's 25006; MySQL's 1290, 1792 and
-1836), since another one has become the primary, every connection is replaced before its next use:
-a failover costs one error. A listener of ``handle_error`` that sets
-``context.invalidate_pool_on_disconnect = False`` spares the others.
+If the server reports that it is read-only (PostgreSQL's 25006; MySQL's 1290, 1792 and 1836) after a
+failover, every connection is replaced before its next use, so a failover costs one error. A
+``handle_error`` listener that sets ``context.invalidate_pool_on_disconnect = False`` keeps the
+other connections.
 
-What a user changes in a session is there for the next user: ``SET``, temporary tables, locks,
-LISTEN, prepared statements. For PostgreSQL the option ``reset="DISCARD ALL"`` of `create_engine`
-has it forget them. MariaDB and MySQL have no such statement, but a command. With PyMySQL::
+Session state stays for the next user: ``SET``, temporary tables, locks, LISTEN, prepared
+statements. For PostgreSQL the option ``reset="DISCARD ALL"`` of `create_engine` discards them.
+MariaDB and MySQL have a command instead of such a statement. With PyMySQL::
 
     @event.listens_for(engine, "reset")
     def reset(conn, record, state):

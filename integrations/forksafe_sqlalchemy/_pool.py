@@ -1,4 +1,4 @@
-"""Drop-in for SQLAlchemy's pool: its class outside, a `forksafe_pool.Pool` inside."""
+"""Drop-in for SQLAlchemy's pool: SQLAlchemy's class, implemented with a `forksafe_pool.Pool`."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from forksafe_sqlalchemy._inner import Records
 class QueuePool(sqlalchemy.pool.QueuePool):
     """SQLAlchemy's ``QueuePool``, safe under fork: ``create_engine(url, poolclass=QueuePool)``.
 
-    Takes what SQLAlchemy's takes, fires its events, raises its errors, and serves those who wait
-    in the order of their arrival. A fork leaves the child with an empty pool and the parent with
-    all that it had. What the child inherited it may close, roll back or drop, of which nobody
-    hears. To use it raises the driver's ``OperationalError`` of a lost connection, once: as after
-    any such error, the ``Connection`` or ``Session`` then goes on with a connection of its own.
+    Accepts SQLAlchemy's parameters, fires its events, raises its errors, and serves waiters in FIFO
+    order. After a fork the child starts with an empty pool, and the parent keeps its connections.
+    The child may close, roll back or drop inherited connections; the server is not affected. Using
+    one raises the driver's ``OperationalError`` once, as for any lost connection: the
+    ``Connection`` or ``Session`` then continues with a new connection.
 
     Parameters:
-        creator, kw: SQLAlchemy's, which `create_engine` gives.
-        pool_size: how many connections are kept open when they are not in use. 0: any number.
-        max_overflow: how many more may be open when all of these are in use. -1: any number.
-        timeout: seconds to wait for a connection, by default 30. None: for ever. psycopg, psycopg2,
-            PyMySQL and mysqlclient connect within what is left of it, for each address of the
-            server, in whole seconds but for PyMySQL (libpq takes 2 at least). Give any other
-            driver a limit of its own: ``create_engine(url, connect_args={"connect_timeout": 5})``
-            or as it calls that.
-        use_lifo: whether the connection that came back last is used first, instead of the one
+        creator, kw: SQLAlchemy's; `create_engine` passes them.
+        pool_size: number of connections kept open when idle. 0: unlimited.
+        max_overflow: number of additional connections when all of these are in use. -1: unlimited.
+        timeout: seconds to wait for a connection, by default 30. None: forever. psycopg, psycopg2,
+            PyMySQL and mysqlclient connect within the time left, for each address of the server, in
+            whole seconds except PyMySQL (libpq's minimum is 2). Pass a connect timeout to any other
+            driver: ``create_engine(url, connect_args={"connect_timeout": 5})``, or the driver's
+            name for it.
+        use_lifo: whether the most recently released connection is used first, instead of the one
             that has been idle the longest.
-        reset: a statement of SQL that is run, outside a transaction, on each connection that
-            comes back: ``create_engine(url, poolclass=QueuePool, reset="DISCARD ALL")`` has
-            PostgreSQL forget what a user has SET, locked, prepared, LISTENs to, and temporary
-            tables; also what a listener of "connect" has SET, which the URL can set instead:
-            ``?options=-csearch_path=shop``. For an engine alone.
+        reset: an SQL statement that runs, outside a transaction, on each released connection:
+            ``create_engine(url, poolclass=QueuePool, reset="DISCARD ALL")``. In PostgreSQL this
+            discards SET values, advisory locks, prepared statements, LISTENs and temporary tables.
+            It also discards what a "connect" listener has SET; put that into the URL:
+            ``?options=-csearch_path=shop``. Only for pools of an engine.
 
     Raises:
         TypeError, ValueError: an option is wrong; the message names it.
     """
 
-    # Where SQLAlchemy's users have set its levels and handlers.
+    # The logger for which SQLAlchemy's users have set levels and handlers.
     _sqla_logger_namespace = "sqlalchemy.pool.impl.QueuePool"
 
     _pool: Records  # type: ignore[assignment]
@@ -62,7 +62,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         **kw: Any,
     ) -> None:
         options.count("pool_size", pool_size)
-        if pool_size:  # without one the overflow has no meaning, as in SQLAlchemy
+        if pool_size:  # 0: the overflow has no meaning, as in SQLAlchemy
             options.count("max_overflow", max_overflow, at_least=-1)
         _check_recycle(kw.get("recycle", -1))
         options.text_or_none("logging_name", kw.get("logging_name"))
@@ -70,7 +70,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         super().__init__(creator, pool_size, max_overflow, timeout, use_lifo, **kw)  # type: ignore[arg-type]
         _server.listen(self._dialect)
         if reset is not None:
-            event.listen(self, "reset", _server.run_on_reset(reset))  # recreate() takes it over
+            event.listen(self, "reset", _server.run_on_reset(reset))  # recreate() copies it
         self._pool = Records(
             lambda: Record(self),
             self._connect,
@@ -85,12 +85,12 @@ class QueuePool(sqlalchemy.pool.QueuePool):
 
     def _should_wrap_creator(self, creator: Any) -> Callable[[ConnectionPoolEntry], Any]:
         create = super()._should_wrap_creator(creator)
-        # SQLAlchemy gives a record to what takes one argument, and to the rest nothing.
+        # SQLAlchemy passes the record to a creator of one argument, and nothing to others.
         options.function("creator", creator, *(["record"] if create is creator else []))
 
         def create_watched(record: Record) -> Any:
             def connect() -> None:
-                # From here on a child severs it.
+                # From here on a forked child severs it.
                 record.end.clear()
                 record.dbapi_connection = create(record)
                 with own_errors_suppressed():
@@ -114,14 +114,14 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         record.get_connection()
 
     def _renew_first_connect(self) -> None:
-        _server.listen(self._dialect)  # an engine that is given a pool brings it later
+        _server.listen(self._dialect)  # an engine that is given a pool sets the dialect later
         _first_connect.renew(self.dispatch, self._first_connects.get())
 
     def connect(self) -> PoolProxiedConnection:
-        """A connection of the driver's, in what returns it when it is closed.
+        """Return a driver connection in a proxy that releases it on close.
 
         Raises:
-            sqlalchemy.exc.TimeoutError: none became available in time.
+            sqlalchemy.exc.TimeoutError: no connection became available in time.
             sqlalchemy.exc.ResourceClosedError: `forksafe_pool.close_pools` is closing the pool. It
                 may be used again afterwards, as after ``dispose()``.
         """
@@ -150,13 +150,13 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         self.logger.info("Pool disposed. %s", self.status())
 
     def recreate(self) -> QueuePool:
-        """A new pool with the settings and the listeners of this one."""
+        """Create a new pool with the settings and the listeners of this one."""
         self._renew_first_connect()
         return super().recreate()  # type: ignore[return-value]
 
     @property
     def _overflow(self) -> int:
-        """How many connections are open, counted from ``-pool_size`` as SQLAlchemy does."""
+        """Number of open connections, counted from ``-pool_size`` as in SQLAlchemy."""
         return self._pool.size - self._pool.maxsize
 
     @_overflow.setter
@@ -175,7 +175,7 @@ def _check_reset(reset: Any) -> None:
 
 
 def _check_recycle(recycle: Any) -> None:
-    """SQLAlchemy asks whether it is more than -1, and what has been open for longer."""
+    """Check that ``recycle`` is a number: SQLAlchemy compares it with -1 and with ages."""
     try:
         is_number = bool(recycle > -1 or recycle <= -1)  # not NaN
     except ArithmeticError:  # a Decimal's NaN is not even compared
