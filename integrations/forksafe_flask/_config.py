@@ -1,7 +1,7 @@
 """Build an app's pools from its configuration. Nothing here connects.
 
-Errors name the key and the fix. Of a URL they show the scheme alone, and of an unknown option the
-name alone: what else is written there may be a password.
+Errors name the key and the fix. They show only the scheme of a URL, and only the name of an unknown
+option: other parts may contain a password.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from forksafe_redis import BlockingConnectionPool
 
 _CALLBACKS = ("connect", "check", "configure", "reset", "close", "fileno", "evict_on")
 
-# What the one kind of pool calls so is what the other calls so.
+# Names of the same option in the two kinds of pool.
 _TWINS = {"max_size": "max_connections", "max_connections": "max_size"}
 
-# Of a dotted path to a function: of its module, and of what is in there.
+# A dotted path: of a module, or of an attribute in it.
 _DOTTED = r"(?!\d)\w+(\.(?!\d)\w+)*"
 
 _parse_url: Any = redis.connection.parse_url
@@ -47,7 +47,7 @@ AnyPool = RedisPool | Pool[Any]
 
 
 def build(config: Mapping[str, Any]) -> dict[str, AnyPool]:
-    """The pools that ``FORKSAFE_POOL_URL`` and ``FORKSAFE_POOLS`` describe, by name.
+    """Build the pools in ``FORKSAFE_POOL_URL`` and ``FORKSAFE_POOLS``, by name.
 
     Raises:
         TypeError, ValueError: the configuration is missing or wrong.
@@ -97,13 +97,13 @@ def _build_redis(where: str, url_key: str, options: dict[str, Any]) -> RedisPool
     url = options.pop("url")
     in_url = _options_in_url(where + url_key, url)
     with _naming(where):
-        # redis-py would take 0 for its default.
+        # redis-py would replace 0 by its default.
         size = {"max_connections": 1, **options, **in_url}["max_connections"]
         checks.count("max_connections", size, at_least=1)
         _check_sense({**options, **in_url})
         pool = BlockingConnectionPool.from_url(url, **options)
         try:
-            # Made, not connected: a wrong option shows now, not at the first request.
+            # Create one connection without connecting it, so that a wrong option fails now.
             pool.connection_class(**pool.connection_kwargs)
             return RedisPool(pool)
         except (TypeError, ValueError, RedisError) as error:
@@ -117,7 +117,7 @@ def _build_redis(where: str, url_key: str, options: dict[str, Any]) -> RedisPool
 
 
 def _check_sense(options: Mapping[str, Any]) -> None:
-    """What redis-py could do something with, or Redis itself would refuse."""
+    """Reject values that redis-py accepts although they are wrong, or that Redis rejects."""
     checks.seconds("health_check_interval", options.get("health_check_interval") or 0)
     name = options.get("client_name") or ""
     if not re.fullmatch("[!-~]*", str(name)):
@@ -138,7 +138,7 @@ def _options_in_url(where: str, url: Any) -> dict[str, Any]:
         with contextlib.suppress(ValueError):
             parts = urlsplit(url)
             path = "" if parts.scheme == "unix" else parts.path
-            # A "/", "?" or "#" that was left as it is has cut a password in two.
+            # An unescaped "/", "?" or "#" in the password has split the URL.
             if "@" not in path + parts.query + parts.fragment:
                 if re.fullmatch(r"/?\d*/?", unquote(path)):
                     return dict(_parse_url(url))
@@ -148,12 +148,12 @@ def _options_in_url(where: str, url: Any) -> dict[str, Any]:
 
 
 def _resolve(where: str, path: str) -> Any:
-    """The function that ``"package.module:function"`` means."""
+    """Import the function that ``"package.module:function"`` names."""
     if not re.fullmatch(f"{_DOTTED}:{_DOTTED}", path):
         raise ValueError(f'{where} must be a function, or text such as "package.module:function"')
     try:
         return pkgutil.resolve_name(path)
-    except (Exception, SystemExit) as error:  # a module may do anything when it is imported
+    except (Exception, SystemExit) as error:  # importing a module may raise anything
         raise ValueError(f'{where}: "{path}" cannot be imported: {_said(error)}') from error
 
 
@@ -168,7 +168,7 @@ def _check_dict(where: str, value: Any, example: str) -> None:
 
 
 def _check_known(where: str, options: Iterable[str], *classes: type) -> None:
-    """Refuse what the constructors of these classes, and of their bases, have no name for."""
+    """Reject options that no constructor of these classes, or of their bases, accepts."""
     bases = [base for cls in classes for base in cls.__mro__ if "__init__" in vars(base)]
     signatures = [inspect.signature(vars(base)["__init__"]) for base in bases]
     known = {name for signature in signatures for name in signature.parameters}
@@ -182,7 +182,7 @@ def _check_known(where: str, options: Iterable[str], *classes: type) -> None:
 
 @contextlib.contextmanager
 def _naming(where: str) -> Iterator[None]:
-    """Put the key before the message of an error that names the option and the value."""
+    """Prefix the key to an error message that names the option and the value."""
     try:
         yield
     except Exception as error:
@@ -191,7 +191,7 @@ def _naming(where: str) -> Iterator[None]:
 
 
 def _said(error: BaseException) -> str:
-    """The message; with the kind of error, where that says nothing without."""
+    """The message, prefixed with the error's class if it is unclear without it."""
     if isinstance(error, (TypeError, ValueError, ImportError, AttributeError, RedisError)):
         return str(error)
     return f"{type(error).__name__}: {error}"

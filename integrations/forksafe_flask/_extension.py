@@ -1,4 +1,4 @@
-"""The extension: pools for each app, and a connection for each app context."""
+"""The extension: pools per app, and a connection per app context."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from forksafe_pool import Pool, PoolStats
 from forksafe_pool.extend import Lease
 from forksafe_redis import BlockingConnectionPool
 
-# Where an app context keeps its `_Leases`, and an app its pools: in the app, since a pool's
-# `connect` may refer to the app.
+# Keys under which an app context keeps its `_Leases`, and an app its pools: the pools are stored
+# in the app, because a pool's `connect` may refer to the app.
 _LEASES = "_forksafe_pool_leases"
 _POOLS = "_forksafe_pool_pools"
 
@@ -35,7 +35,7 @@ class ForkSafePool:
 
         pools.redis.get("key")  # in a view
 
-    ``FORKSAFE_POOL_URL`` makes one pool, named "default". ``FORKSAFE_POOLS`` makes several::
+    ``FORKSAFE_POOL_URL`` defines one pool, named "default". ``FORKSAFE_POOLS`` defines several::
 
         FORKSAFE_POOLS = {
             "default": {"url": "redis://localhost:6379/0", "max_connections": 20},
@@ -47,9 +47,9 @@ class ForkSafePool:
             },
         }
 
-    A pool with a ``url`` is a `forksafe_redis.BlockingConnectionPool`, and its other entries are
-    that class's options, redis-py's included; they may be in the URL's query too. A pool with
-    ``connect`` is a `forksafe_pool.Pool`, and its other entries are the options of that; each
+    A pool with a ``url`` is a `forksafe_redis.BlockingConnectionPool`. Its other entries are that
+    class's options, including redis-py's; they may also be in the URL's query. A pool with
+    ``connect`` is a `forksafe_pool.Pool`. Its other entries are the options of that class; each
     callback is a function or ``"package.module:function"``. A pool is named after its key, unless
     it has a ``name``.
 
@@ -64,17 +64,17 @@ class ForkSafePool:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Build the app's pools, as its configuration says. Nothing is connected.
+        """Build the app's pools from its configuration. Nothing is connected.
 
         Parameters:
             app: the app; its configuration must be complete.
 
         Raises:
-            RuntimeError: the app has a `ForkSafePool` already.
+            RuntimeError: the app already has a `ForkSafePool`.
             TypeError, ValueError: the configuration is missing or wrong; the message names the
                 key.
         """
-        if not isinstance(app, Flask):  # its value is not shown: a URL may hold a password
+        if not isinstance(app, Flask):  # its value is not shown: a URL may contain a password
             raise TypeError(f"app must be a Flask app, not {type(app).__name__}")
         if "forksafe_pool" in app.extensions:
             raise RuntimeError(f"{app} has a ForkSafePool already: call init_app once for each app")
@@ -87,17 +87,17 @@ class ForkSafePool:
 
     @property
     def redis(self) -> Redis:
-        """The client of the pool "default"; see `get_redis`."""
+        """The Redis client of the pool "default"; see `get_redis`."""
         return self.get_redis()
 
     def get_redis(self, name: str = "default") -> Redis:
-        """A redis-py client, always the same one for an app and a pool.
+        """Return the redis-py client of a pool, always the same one for an app and a pool.
 
         Parameters:
             name: the pool's name in the configuration.
 
         Raises:
-            TypeError: the pool is not one with a ``url``.
+            TypeError: the pool is not configured with a ``url``.
             LookupError: there is no pool of that name.
             RuntimeError: there is no app context, or `init_app` was not called with its app.
         """
@@ -110,7 +110,7 @@ class ForkSafePool:
         )
 
     def get_pool(self, name: str = "default") -> BlockingConnectionPool | Pool[Any]:
-        """A pool: what it is depends on whether it is configured with ``url`` or ``connect``.
+        """Return a pool, whose class depends on whether it has a ``url`` or ``connect``.
 
         Parameters:
             name: the pool's name in the configuration.
@@ -122,34 +122,35 @@ class ForkSafePool:
         return pool.pool if isinstance(pool, _config.RedisPool) else pool
 
     def connection(self, name: str = "default") -> Any:
-        """A connection that is yours until the app context ends: usually, the request.
+        """Return a connection for this app context, usually the request.
 
-        The first call in a context acquires it; later calls return the same, as long as it is
-        yours: not what you gave back by hand, nor, in a forked child, its parent's. It is released
-        when the context ends. Where that ends by an exception, the connection may have been cut
-        off in the middle of a reply or of a transaction: it is closed instead, as
-        `forksafe_pool.Pool.connection` does, unless the pool has a ``reset`` that can vouch for it.
+        The first call in a context acquires it; later calls return the same one, unless you
+        released it yourself or the process forked. It is released when the context ends. If the
+        request fails, its exception may have interrupted a reply or a transaction, so the
+        connection is closed, as by `forksafe_pool.Pool.connection`, unless the pool has a ``reset``
+        that shows it to be usable.
 
-        Each thread, or greenlet, that runs in a copy of the context (``asyncio.to_thread``) has a
-        connection of its own; so has an ``async`` view, which runs in a thread. All are released
-        when the context ends, so wait for your threads; that of a thread that has ended may be
+        Each thread, or greenlet, that runs in a copy of the context (``asyncio.to_thread``) gets
+        its own connection, and so does an ``async`` view, which runs in a thread. All are released
+        when the context ends, so join your threads; the connection of a finished thread may be
         released earlier.
 
-        An error that the app handles itself, by an ``errorhandler`` or in the view, does not end
-        the context: its connection is released as after any request. So a pool of database
-        connections wants a ``reset`` that rolls back.
+        An error that the app handles (``errorhandler``, ``try``/``except``) does not count as a
+        failure: the connection is released as after any request. So give a pool of database
+        connections a ``reset`` that rolls back.
 
-        A response that is streamed outlives the context of its view. Wrap its generator in
-        ``flask.stream_with_context``, and call this in the generator: what the view acquired is
-        given back before the generator runs. What code that outlives its request leases in a copy
-        of the request's context (``contextvars.copy_context``) is closed when that is gone.
+        A streamed response outlives the context of its view. Wrap its generator in
+        ``flask.stream_with_context``, and call this in the generator: connections that the view
+        acquired are released before the generator runs. A connection that is acquired in a copy of
+        the request's context (``contextvars.copy_context``) after the request has ended is closed
+        when the copy is destroyed.
 
         Parameters:
             name: the pool's name in the configuration.
 
         Raises:
             LookupError, RuntimeError: as `get_redis`.
-            Exception: what the pool's ``acquire``, or ``get_connection`` for Redis, raises.
+            Exception: any error of the pool's ``acquire``, or ``get_connection`` for Redis.
         """
         pool = self._find(name)
         key = threading.current_thread(), name
@@ -165,15 +166,15 @@ class ForkSafePool:
             mine = lease, lease.__enter__()
             leases = g.setdefault(_LEASES, _Leases())
             leased = leases.setdefault(key, mine)
-            if leased is not mine:  # a signal handler of this thread has leased meanwhile
+            if leased is not mine:  # a signal handler in this thread has acquired one
                 lease.__exit__(None, None, None)
-            # Another thread may have ended the context meanwhile, and with it these leases.
+            # Another thread may have ended the context, and these leases with it.
             if g.get(_LEASES) is leases:
                 return leased[1]
             leases.end(None)
 
     def stats(self) -> dict[str, PoolStats]:
-        """The numbers of this process's pools, by name.
+        """Return the statistics of this process's pools, by name.
 
         Raises:
             RuntimeError: as `get_redis`.
@@ -211,12 +212,12 @@ class ForkSafePool:
 
 
 class _Leases(dict[tuple[threading.Thread, str], tuple[Lease[Any], Any]]):
-    """What an app context has leased: for each thread and pool's name, the lease and the
-    connection. Threads share it without a lock: each of them writes what is its own alone, and
-    single operations of a dict are atomic."""
+    """The leases of an app context: the lease and the connection, by thread and pool name. Threads
+    share it without a lock: each thread writes only its own entries, and single operations of a
+    dict are atomic."""
 
     def end(self, error: BaseException | None) -> None:
-        """End all of them, even where one fails. What a signal's exception leaves is still here."""
+        """End all leases, even if one fails. An interrupted call leaves its entries in the dict."""
         kind = None if error is None else type(error)
         traceback = None if error is None else error.__traceback__
         with ExitStack() as stack:
@@ -224,35 +225,35 @@ class _Leases(dict[tuple[threading.Thread, str], tuple[Lease[Any], Any]]):
                 stack.callback(self._end_one, key, kind, error, traceback)
 
     def _end_one(self, key: tuple[threading.Thread, str], *error: Any) -> None:
-        leased = self.pop(key, None)  # by one thread, where two of them do the same
+        leased = self.pop(key, None)  # if two threads do this, only one gets it
         if leased is not None:
             leased[0].__exit__(*error)
 
     def end_of_ended_threads(self) -> None:
-        """So that a request which runs many threads, one after another, needs few connections."""
+        """So that a request that runs many threads in sequence needs few connections."""
         with ExitStack() as stack:
             for key in list(self):
                 leased = self.get(key)
-                # Of an inherited lease's thread nothing can be said, but it need not be given back.
+                # The thread of an inherited lease is unknown, but the lease need not be released.
                 if leased is not None and leased[0].holds() and _has_ended(key[0]):
                     stack.callback(self._end_one, key, None, None, None)
 
     def __del__(self) -> None:
-        if self:  # leased when the context had ended already, or left by a signal's exception
+        if self:  # acquired after the context ended, or left by a signal handler's exception
             self.end(GeneratorExit())
 
 
 def _has_ended(thread: threading.Thread) -> bool:
     try:
         return not thread.is_alive()
-    except (AssertionError, RuntimeError):  # a greenlet's, or any that Python did not start
+    except (AssertionError, RuntimeError):  # a greenlet's, or one that Python did not start
         return True
 
 
 def _give_back(error: BaseException | None) -> None:
-    """Runs at the end of each request, most of which have leased nothing.
+    """Release the leases at the end of each app context; most have none.
 
-    Under `flask.stream_with_context` the same context ends twice, and is used in between.
+    With `flask.stream_with_context` the same context ends twice, and is used in between.
     """
     leases = g.pop(_LEASES, None)
     if leases:
