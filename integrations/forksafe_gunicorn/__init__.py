@@ -1,15 +1,14 @@
-"""gunicorn hooks for `forksafe_pool`: pools are filled when a worker starts, closed when it ends.
+"""gunicorn hooks for `forksafe_pool`: fill pools when a worker starts, close them when it stops.
 
 With a ``gunicorn.conf.py``, as its last line::
 
     from forksafe_gunicorn import install; install(globals())
 
-Without one: ``gunicorn -c python:forksafe_gunicorn app:app``, for which the hooks are globals of
-this module. gunicorn applies every global that bears the name of a setting, so nothing else here
-may bear one.
+Without one: ``gunicorn -c python:forksafe_gunicorn app:app``, which uses the hooks as globals of
+this module. gunicorn applies every global whose name is a setting, so this module must define no
+other such name.
 
-No pool needs these hooks to be safe: a fork is noticed without them. They add what only the server
-knows, the beginning and the end of a worker, and none of them ever raises.
+Pools are fork-safe without these hooks. They only add start and stop of a worker, and never raise.
 """
 
 from forksafe_gunicorn._hooks import child_exit, post_fork, post_worker_init, worker_exit

@@ -1,8 +1,8 @@
-"""The hooks. gunicorn's master dies of a hook that raises, so none of these does.
+"""The hooks. An exception in a hook kills gunicorn's master, so none of these raises.
 
-Which process runs a hook, and when, is gunicorn's to say: ``gunicorn/arbiter.py``, where
-``Arbiter.spawn_worker``, ``reap_workers`` and ``kill_worker`` call them, and
-``Worker.init_process`` in ``gunicorn/workers/base.py``.
+gunicorn's source shows which process runs a hook, and when: ``Arbiter.spawn_worker``,
+``reap_workers`` and ``kill_worker`` in ``gunicorn/arbiter.py``, and ``Worker.init_process`` in
+``gunicorn/workers/base.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FAILURE = "the hook {} failed, the server goes on"
 
 
 class Worker(Protocol):
-    """What the hooks use of gunicorn's worker."""
+    """The attributes of gunicorn's worker that the hooks use."""
 
     pid: Any
     cfg: Any
@@ -30,10 +30,10 @@ class Worker(Protocol):
 
 
 def post_fork(server: object, worker: Worker) -> None:
-    """In the worker, right after the fork: every pool of the master starts anew.
+    """In the worker, right after the fork: every pool of the master starts empty.
 
-    The at-fork hook of `forksafe_pool` has done so already wherever it runs; elsewhere each pool
-    would do so when it is first used.
+    The at-fork hook of `forksafe_pool` has already done this if it runs; otherwise each pool would
+    do it when it is first used.
     """
     workers.worker_started(_Log(worker), _FAILURE.format("post_fork"), fill=False)
 
@@ -41,13 +41,12 @@ def post_fork(server: object, worker: Worker) -> None:
 def post_worker_init(worker: Worker) -> None:
     """In the worker, when its application is loaded: fill the pools up to their ``min_size``.
 
-    A server that cannot be reached is a warning in gunicorn's log: the pool connects later, when
-    it is used. How long an attempt may take is up to the pool's ``connect``.
+    If a server cannot be reached, a warning is written to gunicorn's log and the pool connects on
+    first use. Only the pool's ``connect`` limits an attempt: it should have a time limit.
 
-    Another warning, once for each worker and pool, says where a request may wait for a connection
-    for as long as gunicorn's ``timeout``, or longer: a sync worker is killed before the pool's own
-    error can be seen. A pool that never waits is fine, and so is a ``timeout`` of 0, which is
-    gunicorn's word for none.
+    Another warning is logged, once per worker and pool, if a pool's timeout is not shorter than
+    gunicorn's ``timeout``: a sync worker is killed before the pool's own error is raised. There is
+    no warning for a pool that never waits, nor for a ``timeout`` of 0, which disables gunicorn's.
     """
     log = _Log(worker)
     with workers.guard(log, _FAILURE.format("post_worker_init")):
@@ -57,24 +56,24 @@ def post_worker_init(worker: Worker) -> None:
 
 
 def worker_exit(server: object, worker: Worker) -> None:
-    """In the worker, at its end: close its pools, within a second for all together.
+    """In the worker, when it stops: close its pools, within one second for all together.
 
-    What is idle is closed first; what is in use is waited for as long as that second lasts. It is
-    ``pool.close(timeout)``: whoever acquires from a `forksafe_pool.Pool` afterwards, in an
-    ``atexit`` handler for example, gets `PoolClosed`.
+    Closes idle connections, then waits for those in use until the second is over. Calls
+    ``pool.close(timeout)``: acquire on a `forksafe_pool.Pool` raises `PoolClosed` afterwards, for
+    example in an ``atexit`` handler.
 
-    gunicorn calls this in the arbiter too, for a worker that has vanished: then nothing happens,
-    since the arbiter's pools are not the worker's.
+    gunicorn also calls this in the arbiter for a worker that has died; then it does nothing,
+    because the arbiter's pools are not the worker's.
     """
     if getattr(worker, "pid", None) == os.getpid():
         workers.worker_stopping(_Log(worker), _FAILURE.format("worker_exit"))
 
 
 def child_exit(server: object, worker: Worker) -> None:
-    """In the arbiter, when a worker has ended, killed or not: a line at debug level.
+    """In the arbiter, when a worker has exited, killed or not: log a line at debug level.
 
-    There is nothing to clean up. Processes share no connection and no count, and the kernel has
-    closed those of the worker; the arbiter's own pools stay as they are.
+    There is nothing to clean up. Processes share no connections and no statistics, and the kernel
+    has closed the worker's connections; the arbiter's own pools are not affected.
     """
     log = _Log(worker)
     with workers.guard(log, _FAILURE.format("child_exit")):
@@ -94,7 +93,7 @@ def _compare_timeouts(limit: float, pool: forksafe_pool.Pool[Any], log: workers.
 
 
 class _Log:
-    """gunicorn's log; Python's own where that is broken."""
+    """gunicorn's log, or Python's logging if that fails."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker

@@ -1,4 +1,4 @@
-"""Join our hooks to those that a configuration has already."""
+"""Combine our hooks with those of a configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gunicorn.config import make_settings
 from forksafe_gunicorn import _hooks
 from forksafe_pool import workers
 
-# Before what the configuration has, and after it.
+# Run before the configuration's hooks, and after them.
 _FIRST: tuple[workers.Hook, ...] = (_hooks.post_fork, _hooks.post_worker_init)
 _LAST: tuple[workers.Hook, ...] = (_hooks.worker_exit, _hooks.child_exit)
 
@@ -19,19 +19,18 @@ _LAST: tuple[workers.Hook, ...] = (_hooks.worker_exit, _hooks.child_exit)
 def install(config: MutableMapping[str, Any]) -> None:
     """Add our hooks to a gunicorn configuration: ``install(globals())``, as its last line.
 
-    Hooks that the configuration has stay: ours run before them when a worker starts, and after
-    them when it ends, even where they raise. What they raise is gunicorn's to judge, as ever.
-    Whatever gunicorn takes for a hook will do: a function, any other callable,
-    ``"package.module.function"``.
+    Existing hooks are kept: ours run before them when a worker starts, and after them when it
+    stops, even if they raise. Their exceptions reach gunicorn as before. Any form that gunicorn
+    accepts is supported: a function, any other callable, ``"package.module.function"``.
 
-    Installing twice is the same as once. Only ``config`` is changed, no function is: gunicorn may
-    execute a configuration again, as it does at every HUP.
+    Installing twice has no effect. Only ``config`` is changed, and no function: gunicorn may
+    execute a configuration again, as it does on every HUP.
 
     Parameters:
         config: the globals of the configuration, in which hooks are looked up by name and set.
 
     Raises:
-        TypeError: ``config`` is no dict.
+        TypeError: ``config`` is not a dict.
     """
     if not isinstance(config, MutableMapping):
         raise TypeError(
@@ -40,8 +39,8 @@ def install(config: MutableMapping[str, Any]) -> None:
     settings = make_settings()
     for ours in _FIRST + _LAST:
         name = ours.__name__
-        # The setting resolves names and counts parameters. A hook that it refuses is left alone:
-        # gunicorn refuses it as well, in its own words, as soon as it reads the configuration.
+        # The setting resolves names and counts parameters. A hook that it rejects is left alone:
+        # gunicorn rejects it with its own message when it reads the configuration.
         with contextlib.suppress(Exception):
             if name in config:
                 settings[name].set(config[name])
