@@ -1,30 +1,31 @@
-"""uWSGI hooks for `forksafe_pool`: pools are filled when a worker starts, closed when it ends.
+"""uWSGI hooks for `forksafe_pool`: fill pools when a worker starts, close them when it stops.
 
 In the application, as the last line of the module that uWSGI loads::
 
     from forksafe_uwsgi import install; install()
 
-Last, since a hook is an attribute of the module ``uwsgi``: ours join those that are there, and
-what sets one later, as the import of ``uwsgidecorators`` does, replaces ours. And since with
-``--lazy-apps`` the worker has begun already: what is filled is what exists by then.
+It must be last for two reasons. A hook is an attribute of the module ``uwsgi``: ours are combined
+with existing ones, and code that sets a hook later, such as the import of ``uwsgidecorators``,
+replaces ours. And with ``--lazy-apps`` the worker has already started: only pools that exist at
+that moment are filled.
 
 =================================  =============================================================
-a worker, with ``--master`` or     filled when it starts, closed when it ends
-without
-with ``--lazy-apps``               filled by ``install()`` itself, for uWSGI calls no hook
-a mule                             not filled, it may never need its pools; closed when it ends
-a spooler                          not filled; uWSGI calls no hook at its end
-all of these, without              cut off, when they start, from the connections that the master
-``--lazy-apps``                    had in use: not even by mistake does one reach its server
-the master                         left alone
+a worker, with or without          pools are filled when it starts, closed when it stops
+``--master``
+with ``--lazy-apps``               filled by ``install()`` itself, because uWSGI calls no hook
+a mule                             not filled: it may not use its pools; closed when it stops
+a spooler                          not filled; uWSGI calls no hook when it stops
+all of these, without              severed from the master's connections in use when they start:
+``--lazy-apps``                    not even by mistake can one of these reach its server
+the master                         not affected
 elsewhere, under ``flask run``     nothing happens
 =================================  =============================================================
 
-uWSGI skips what is to be done at the end of a worker that is killed in the middle of a request;
-the kernel closes its connections then.
+uWSGI runs no ``atexit`` hook for a worker that is killed during a request; the kernel closes its
+connections then.
 
-No pool needs these hooks to be safe: a fork is noticed without them, also the one of uWSGI, which
-runs none of Python's at-fork hooks. ``--py-call-uwsgi-fork-hooks`` runs them and does no harm;
+Pools are fork-safe without these hooks, even with uWSGI's own fork, which runs none of Python's
+at-fork hooks. ``--py-call-uwsgi-fork-hooks`` runs them and is harmless;
 ``--py-call-osafterfork`` crashes the workers of CPython 3.13, with any application.
 """
 

@@ -1,4 +1,4 @@
-"""Join our hooks to those that are there already, and what the hooks do."""
+"""The hooks, and how they are combined with existing ones."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ logger = logging.getLogger("forksafe_uwsgi")
 
 
 def install() -> None:
-    """Fill the pools of each worker when it starts, and close them when it ends.
+    """Fill the pools of each worker when it starts, and close them when it stops.
 
-    Hooks that are set already, ``uwsgi.post_fork_hook`` and ``uwsgi.atexit``, stay: ours run
-    before them when a worker starts, and after them when it ends, even where they raise.
+    Existing hooks, ``uwsgi.post_fork_hook`` and ``uwsgi.atexit``, are kept: ours run before them
+    when a worker starts, and after them when it stops, even if they raise.
 
-    A server that cannot be reached is a warning: the pool connects later, when it is used. How
-    long an attempt may take is up to the pool's ``connect``. The end is ``pool.close(timeout)``:
-    who acquires from a `forksafe_pool.Pool` afterwards, in an ``atexit`` handler for example, gets
-    `PoolClosed`.
+    If a server cannot be reached, a warning is logged and the pool connects on first use. Only the
+    pool's ``connect`` limits an attempt: it should have a time limit. When a worker stops,
+    ``pool.close(timeout)`` is called: acquire on a `forksafe_pool.Pool` raises `PoolClosed`
+    afterwards, for example in an ``atexit`` handler.
 
-    Installing twice is the same as once. Where uWSGI does not run, a line at debug level says so.
+    Installing twice has no effect. Outside uWSGI, a line is logged at debug level.
     """
     uwsgi = _find_uwsgi()
     if uwsgi is None:
@@ -36,22 +36,22 @@ def install() -> None:
 def _post_fork() -> None:
     """In a worker, a mule or a spooler, right after the fork."""
     uwsgi = _find_uwsgi()
-    # Zero in a mule, in a spooler, and in whoever imports the application before the fork.
+    # Zero in a mule, in a spooler, and in a process that imports the application before the fork.
     fill = uwsgi is not None and uwsgi.worker_id() > 0
     failure = "the hook post_fork_hook failed, the server goes on"
     workers.worker_started(logger, failure, fill=fill)
 
 
 def _atexit() -> None:
-    """In a worker or a mule, at its end; uWSGI does not call it in the master."""
+    """In a worker or a mule, when it stops; uWSGI does not call it in the master."""
     workers.worker_stopping(logger, "the hook atexit failed, the server goes on")
 
 
 def _find_uwsgi() -> Any:
-    """The module that exists inside uWSGI alone; None elsewhere."""
+    """The module that exists only inside uWSGI; None elsewhere."""
     try:
         import uwsgi
     except ImportError:
         return None
-    # A folder of that name, with uWSGI's configuration in it, can be imported as well.
+    # A directory of that name, with uWSGI's configuration in it, can be imported too.
     return uwsgi if hasattr(uwsgi, "worker_id") else None
