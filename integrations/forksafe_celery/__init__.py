@@ -1,4 +1,4 @@
-"""Celery signals for `forksafe_pool`: pools are filled when a child starts, closed when it ends.
+"""Celery signals for `forksafe_pool`: fill pools when a child starts, close them when it stops.
 
 In the module of the Celery application::
 
@@ -7,11 +7,11 @@ In the module of the Celery application::
     app = Celery("tasks", broker="redis://…")
     install()
 
-It serves the prefork pool, whose children end by ``os._exit``, without ``atexit``. Celery's solo
-pool says that a child starts too, so its one process is filled, but not that it ends; the pools of
-threads and greenlets say neither, and connect when they are used.
+This is for the prefork pool, whose children exit by ``os._exit``, without ``atexit``. The solo pool
+signals start but not shutdown: its pools are filled and not closed. Thread and greenlet pools send
+neither signal: their pools connect on first use.
 
-No pool needs this to be safe: a fork is noticed without it.
+Pools are fork-safe without this.
 """
 
 from forksafe_celery._install import install

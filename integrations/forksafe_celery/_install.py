@@ -1,4 +1,4 @@
-"""Connect to Celery's signals, and what the receivers do."""
+"""The receivers of Celery's signals, and how they are connected."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ logger = logging.getLogger("forksafe_celery")
 
 
 def install() -> None:
-    """Fill the pools of each child when it starts, and close them when it ends.
+    """Fill the pools of each child when it starts, and close them when it stops.
 
-    A server that cannot be reached is a warning: the pool connects later, when it is used. How
-    long an attempt may take is up to the pool's ``connect``; Celery kills a child that has not
-    started within ``worker_proc_alive_timeout``, 4 seconds, so make it give up earlier.
+    If a server cannot be reached, a warning is logged and the pool connects on first use. Only the
+    pool's ``connect`` limits an attempt. Celery kills a child that has not started within
+    ``worker_proc_alive_timeout``, 4 seconds, so give ``connect`` a shorter time limit.
 
-    The end is ``pool.close(timeout)``: who acquires from a `forksafe_pool.Pool` afterwards, in a
-    receiver of ``worker_process_shutdown`` that was connected later for example, gets `PoolClosed`.
+    When a child stops, ``pool.close(timeout)`` is called: acquire on a `forksafe_pool.Pool` raises
+    `PoolClosed` afterwards, for example in a receiver of ``worker_process_shutdown`` that was
+    connected later.
 
-    Installing twice is the same as once.
+    Installing twice has no effect.
     """
     for signal, receiver in (
         (signals.worker_process_init, _worker_process_init),
