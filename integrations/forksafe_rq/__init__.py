@@ -1,17 +1,17 @@
 """RQ's worker for `forksafe_pool`: each job's process closes its pools when the job is done.
 
-Under its own name, in the slot of ``rq.Worker``::
+By its own name, instead of ``rq.Worker``::
 
     rq worker -w forksafe_rq.Worker
 
-or, together with another of RQ's workers that fork::
+or combined with another of RQ's forking workers::
 
     class Worker(forksafe_rq.Worker, rq.worker.HerokuWorker): ...
 
-RQ forks a process for every job, the work horse, which ends by ``os._exit``, without ``atexit``.
-Nothing is filled there: one job would pay for connections that it may not need.
+RQ forks a process for every job, the work horse, which exits by ``os._exit``, without ``atexit``.
+Its pools are not filled: a job may not need all the connections.
 
-No pool needs this to be safe: a fork is noticed with ``rq.Worker`` too.
+Pools are fork-safe with ``rq.Worker`` too.
 """
 
 from forksafe_rq._worker import Worker
