@@ -1,7 +1,7 @@
-"""The options that redis-py takes on faith, to fail of them at the first request.
+"""Check options that redis-py accepts unvalidated, and that would fail at the first request.
 
-What it can work with passes: it asks most options only whether they are true, and a connection
-class with a constructor of its own may give them any meaning.
+Values that redis-py can use are accepted: it only tests most options for truth, and a connection
+class with a custom constructor may give them any meaning.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 
 from redis import connection
 
-#: What an option must be, and whether a value is: where the question raises, it is not.
+#: A description of valid values, and a function that tests one: if it raises, it is invalid.
 _Check = tuple[str, Callable[[Any], bool]]
 
-#: What redis-py's client passes on for some options that nobody gave.
+#: The value that redis-py's client passes for some options that were not set.
 _UNSET = getattr(connection, "SENTINEL", object())
 
 
@@ -32,7 +32,7 @@ def _runs_now(function: Any) -> bool:
 def _takes_a_connection(function: Any) -> bool:
     try:
         signature = inspect.signature(function)
-    except ValueError:  # written in C: it does not tell
+    except ValueError:  # written in C: no signature
         return _runs_now(function)
     return _runs_now(function) and bool(signature.bind("connection"))
 
@@ -68,7 +68,7 @@ def _is_error_handler(value: Any) -> bool:
 
 
 def _is_timeout(value: Any) -> bool:
-    # More is too much for the socket.
+    # A socket rejects a larger timeout.
     return value is None or 0 < (value if isinstance(value, float) else index(value)) < TIMEOUT_MAX
 
 
@@ -108,12 +108,12 @@ def _are_ciphers(value: Any) -> bool:
 
 def _are_errors(value: Any) -> bool:
     if not value:
-        connection.Connection(retry_on_error=value)  # redis-py 5.0 works with None
+        connection.Connection(retry_on_error=value)  # redis-py 5.0 accepts None
         return True
     if value is _UNSET:
         return True
     if not isinstance(value, list | tuple | set | frozenset):
-        iter(value)  # to look in would empty a generator
+        iter(value)  # iterating would exhaust a generator
         return True
     return all(issubclass(kind, BaseException) for kind in value)
 
@@ -173,19 +173,19 @@ _OF_POOLS: dict[str, _Check] = {
     ),
 }
 
-#: What stands there may be a password, and so may what stands in a URL.
+#: Options whose value may be a password, as part of a URL may be.
 _SECRET = ("username", "password", "credential_provider")
 
 
 def check_of_pool(options: Mapping[str, Any]) -> None:
-    """Raise TypeError or ValueError, whose message names the option, where a value is wrong."""
+    """Raise TypeError or ValueError, whose message names the option, if a value is wrong."""
     for name, value in options.items():
         if value and name in _OF_POOLS:
             _check(name, value, _OF_POOLS[name])
 
 
 def check_of_connections(options: Mapping[str, Any], connection_class: Any) -> None:
-    """As `check_of_pool`, what the connections are to be told."""
+    """Like `check_of_pool`, for the options that are passed to the connections."""
     if getattr(connection_class.__init__, "__module__", None) != connection.__name__:
         return
     for name, value in options.items():

@@ -1,4 +1,4 @@
-"""Connect a redis-py connection within what is left of its caller's time."""
+"""Connect a redis-py connection within the time left of its caller's timeout."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-# Seconds. With 0 a socket does not block.
+# Seconds. A socket with timeout 0 does not block.
 _SHORTEST = 0.001
 
 
 class LimitsConnecting(_Base):
-    """A connection that can be told how long it may take to connect, the handshake included.
+    """A connection whose connect, including the handshake, can have a time limit.
 
-    redis-py applies its timeouts to each step: to each address that a name has, to each reply of
-    the handshake, to each attempt of its `retry`. Here what is left bounds each step, and so the
-    sum. The user's own timeouts stay where they are shorter, and count again afterwards.
+    redis-py applies its timeouts to each step: to each address of a host name, to each reply of the
+    handshake, to each attempt of its `retry`. Here the time left bounds each step, and so the sum.
+    The user's own timeouts are kept if they are shorter, and apply again afterwards.
     """
 
-    #: The caller's; None where there is none, and when it has connected.
+    #: The caller's deadline; None if there is none, and after the connect.
     _deadline: Deadline | None = None
-    #: While the socket is opened.
+    #: True while the socket is opened.
     _is_opening = False
 
-    # redis-py applies them to the socket that it opens, and its parser remembers the first.
+    # redis-py applies these to the socket that it opens, and its parser keeps the first value.
 
     @property
     def socket_timeout(self) -> Any:
@@ -56,7 +56,7 @@ class LimitsConnecting(_Base):
         self._socket_connect_timeout = value
 
     def _limited(self, seconds: float | None) -> float | None:
-        """``seconds``, or what is left where that is less. Raises TimeoutError if nothing is."""
+        """``seconds``, or the time left if that is less. Raises TimeoutError if none is left."""
         left = None if self._deadline is None else self._deadline.left()
         if left is None:
             return seconds
@@ -74,13 +74,13 @@ class LimitsConnecting(_Base):
 
     @contextlib.contextmanager
     def connecting_within(self, seconds: float) -> Iterator[None]:
-        """For the length of the block, in which it connects."""
+        """Limit the connect that happens inside the block."""
         deadline = Deadline(seconds)
         read_response, retry = self.read_response, self.retry
 
         def read_within(*args: Any, **kwargs: Any) -> Any:
             sock: Any = self._sock
-            if sock is not None:  # else another thread has closed it: redis-py says so
+            if sock is not None:  # None if another thread has closed it: redis-py raises
                 try:
                     sock.settimeout(self._limited(self._socket_timeout))
                 except TimeoutError:
@@ -90,15 +90,15 @@ class LimitsConnecting(_Base):
         try:
             self._deadline = deadline
             self.retry = _limited_retry(retry, deadline)
-            # On the object: nobody but who connects it has it now.
+            # Set on the object: only the connecting thread has it now.
             self.read_response = read_within  # type: ignore[method-assign]
             yield
         except RedisTimeoutError as error:
-            if not deadline.has_passed():  # the user's own was shorter
+            if not deadline.has_passed():  # the user's own timeout was shorter
                 raise
             raise ConnectTimeout(f"{error}: the pool's timeout is over") from error
         finally:
-            with contextlib.suppress(AttributeError):  # a signal's exception came before
+            with contextlib.suppress(AttributeError):  # a signal handler raised before it was set
                 del self.read_response
             self.retry = retry
             self._deadline = None
@@ -109,7 +109,7 @@ class LimitsConnecting(_Base):
 
 
 class _LimitedBackOff:
-    """The user's back-off, which raises the last error when it would last too long."""
+    """The user's back-off; raises the last error if the wait would exceed the deadline."""
 
     def __init__(self, backoff: Any, deadline: Deadline) -> None:
         self._backoff = backoff
@@ -127,7 +127,7 @@ class _LimitedBackOff:
 
 
 def _limited_retry(retry: Any, deadline: Deadline) -> Any:
-    """A copy of ``retry``: in `set_retry` a pool's connections get one for all of them."""
+    """A copy of ``retry``, because `set_retry` shares one object among all connections."""
     if hasattr(retry, "_backoff"):
         retry = copy.copy(retry)
         retry._backoff = _LimitedBackOff(retry._backoff, deadline)

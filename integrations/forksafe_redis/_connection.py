@@ -1,4 +1,4 @@
-"""What the pool must know of a redis-py connection, and what redis-py does not tell it."""
+"""State of a redis-py connection that the pool needs and redis-py does not expose."""
 
 from __future__ import annotations
 
@@ -27,56 +27,56 @@ from forksafe_redis._connecting import LimitsConnecting
 
 
 class _PackedCommands(list[Any]):
-    """What `pack_commands` returns, and how many commands it holds."""
+    """The result of `pack_commands`, with the number of commands in it."""
 
     commands: int
 
 
 class CountsReplies(LimitsConnecting):
-    """A connection that knows how many replies it still has to read, and whose it is.
+    """A connection that knows how many replies are unread, and which process it belongs to.
 
-    redis-py looks for an unread reply with a system call at each checkout, and under RESP3 does
-    not act on what it finds (measured with 8.1.0); a reply that is still on its way is missed
-    anyhow. Counting sees both, for the price of an addition.
+    redis-py checks for an unread reply with a system call at each checkout, and under RESP3 ignores
+    the result (measured with 8.1.0); it also misses a reply that is still in transit. Counting
+    detects both, at the cost of an addition.
 
-    Where no at-fork hook ran, a child may use what it has at hand before it asks the pool for
-    anything, and even leave by a finalizer that does: `redis.client.Pipeline` sends UNWATCH from
-    its own. So each way to the socket asks first.
+    If no at-fork hook ran, a child may use an inherited connection before it calls the pool, even
+    in a finalizer: `redis.client.Pipeline` sends UNWATCH in its own. So every method that uses the
+    socket checks for a fork first.
     """
 
     unread_replies = 0
-    # redis-py's own, where it is too old to have them.
+    # Attributes of redis-py's own, for versions that do not have them.
     _should_reconnect = False
     _re_auth_token: Any = None
     _alive: Sentinel | bool = True
-    #: Whether its server has said that it is: a replica, since a failover.
+    #: Whether the server has returned READONLY: it became a replica in a failover.
     is_read_only = False
-    #: Where its socket leads; made with it.
+    #: The descriptor of its socket, recorded when it is opened.
     _end: Descriptor | None = None
-    #: Whether metrics count it as used.
+    #: Whether the metrics count it as used.
     is_counted = False
 
     def _connect(self) -> Any:
-        alive = sentinel()  # a fork may strike in the middle of this
+        alive = sentinel()  # a fork may happen during the connect
         end = end_of(self)
         end.clear()
         sock = super()._connect()
-        with own_errors_suppressed():  # a class of one's own may return anything
+        with own_errors_suppressed():  # a custom class may return anything
             end.note(sock.fileno(), sock)
         self._alive = alive
-        # Found sooner here than in the class.
+        # An instance attribute is found faster.
         self.is_counted = self.is_counted
         return sock
 
     def _leave_parent(self) -> None:
-        """Sever all that came through the fork, and this, whose pool may have forgotten it."""
+        """Sever all inherited connections, and this one even if its pool no longer knows it."""
         pools()
         with DeadEnd() as dead_end:
-            if not sever(self, dead_end):  # for want of descriptors, say
+            if not sever(self, dead_end):  # for example, no descriptor is free
                 raise RedisConnectionError("another process's connection, and not to be cut off")
 
     def _leave_others(self) -> None:
-        """Forget a socket that was closed behind our back: its number is somebody else's."""
+        """Drop a socket whose descriptor was closed elsewhere: the number may have been reused."""
         if not self._alive:
             self._leave_parent()
         sock: Any = self._sock
@@ -95,19 +95,19 @@ class CountsReplies(LimitsConnecting):
         return packed
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        self._leave_others()  # it shuts down
+        self._leave_others()  # disconnect() shuts the socket down
         super().disconnect(*args, **kwargs)
         self.unread_replies = 0
         self.is_read_only = False
 
 
-#: What was derived from a class, as long as somebody has it. Weakly on both sides: a class may be
-#: made for one pool, and go with it. The derived one refers to its base.
+#: The class derived from each connection class. Weak on both sides, because a class may be created
+#: for one pool. The derived class refers to its base.
 _derived: weakref.WeakKeyDictionary[type, weakref.ref[type]] = weakref.WeakKeyDictionary()
 
 
 def counting(connection_class: Any) -> Any:
-    """``connection_class`` with `CountsReplies`, or itself where it is none of redis-py's."""
+    """``connection_class`` with `CountsReplies`, or unchanged if it is not one of redis-py's."""
     if not (
         isinstance(connection_class, type) and issubclass(connection_class, AbstractConnection)
     ):
@@ -121,7 +121,7 @@ def counting(connection_class: Any) -> Any:
 
 
 def _derive(connection_class: Any) -> type:
-    # What each command calls. By its class: super() would take as long as all the rest.
+    # Called for each command. Not super(), which would double the cost.
     def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
         if not self._alive:
             self._leave_parent()
@@ -130,7 +130,7 @@ def _derive(connection_class: Any) -> type:
             many = type(command) is _PackedCommands
             self.unread_replies += command.commands if many else 1
         except BaseException:
-            # A signal's exception may strike when the command is out and not yet counted.
+            # A signal handler may raise when the command is sent and not yet counted.
             self.disconnect()
             raise
 
@@ -144,14 +144,14 @@ def _derive(connection_class: Any) -> type:
                 else connection_class.read_response(self, disable_decoding)
             )
         except ReadOnlyError:
-            # The reply still counts as unread: so the pool looks at it when it comes back.
+            # The reply still counts as unread, so that the pool checks the connection on release.
             self.is_read_only = True
             raise
         except ResponseError:
             if self.unread_replies:
                 self.unread_replies -= 1
             raise
-        # A push answers no command, nor does what a subscription or MONITOR reads.
+        # A push is not a reply to a command, nor are the messages of a subscription or MONITOR.
         if self.unread_replies and not options.get("push_request"):
             self.unread_replies -= 1
         return response
@@ -174,7 +174,7 @@ def bare(conn: Any) -> Any:
 
 
 def end_of(conn: Any) -> Descriptor:
-    """Where its socket leads."""
+    """The descriptor of its socket."""
     conn = bare(conn)
     end: Descriptor | None = getattr(conn, "_end", None)
     if end is None:
@@ -187,15 +187,15 @@ def is_connected(conn: Any) -> bool:
 
 
 def is_disconnected(conn: Any) -> bool:
-    """Whether it has to be connected; False too where it does not tell."""
+    """Whether it has to be connected; also False if that is unknown."""
     return getattr(bare(conn), "_sock", False) is None
 
 
 def connect(conn: Any, timeout: float | None) -> None:
-    """Connect ``conn``, if it is not, within ``timeout`` seconds where that can be told.
+    """Connect ``conn`` if it is not connected, within ``timeout`` seconds if its class allows that.
 
-    After an error it is not connected: redis-py leaves what a programming error, or a signal's
-    exception, has cut off in the middle of the handshake, with no login and a reply unread.
+    After an error it is disconnected. redis-py would leave it open if a programming error, or a
+    signal handler's exception, interrupts the handshake: not logged in, with a reply unread.
     """
     itself = bare(conn)
     try:
@@ -212,21 +212,21 @@ def connect(conn: Any, timeout: float | None) -> None:
 
 
 def is_inherited(conn: Any) -> bool:
-    """Whether its socket came through a fork."""
+    """Whether its socket was inherited."""
     return is_connected(conn) and not bare(conn)._alive
 
 
 def is_clean(conn: Any) -> bool:
-    """Whether the next user may have ``conn`` as it is."""
+    """Whether ``conn`` can be reused as it is."""
     marked = getattr(conn, "should_reconnect", None)  # since redis-py 6
     return not (getattr(bare(conn), "unread_replies", 0) or (marked and marked()))
 
 
 def forget_socket(conn: Any) -> None:
-    """Disconnect a severed connection by hand.
+    """Disconnect a severed connection without `disconnect`.
 
-    `disconnect` would flush the cache under a lock that came through the fork, and report a
-    connection closed that the parent still has.
+    `disconnect` would flush the cache under an inherited lock, and report a connection as closed
+    that the parent still has.
     """
     conn = bare(conn)
     sock, conn._sock = conn._sock, None
@@ -240,13 +240,13 @@ def forget_socket(conn: Any) -> None:
 
 
 def sever(conn: Any, dead_end: DeadEnd) -> bool:
-    """Cut an inherited connection off, and leave it usable. Again is harmless.
+    """Sever an inherited connection, and leave it usable. Calling it twice is harmless.
 
     May run inside an at-fork callback: no lock, no log, no I/O, nothing raised.
     """
     # First: another thread may have the connection, and reconnect it.
     sock = getattr(bare(conn), "_sock", None)
-    alive = getattr(bare(conn), "_alive", True)  # True: not told whose it is
+    alive = getattr(bare(conn), "_alive", True)  # True: its process is unknown
     if sock is not None and alive is not True and alive:
         return True
     severed = sock is None or cut_off(sock, find_descriptor, dead_end, end_of(conn))
@@ -257,11 +257,11 @@ def sever(conn: Any, dead_end: DeadEnd) -> bool:
 
 
 def make_usable_after_fork(conn: Any, severed: Any) -> None:
-    """For a severed connection that somebody in the child may hold and use.
+    """Prepare a severed connection that code in the child may hold and use.
 
-    A subscription restores itself when its connection reconnects, so it is left disconnected,
-    which makes it do so. Anything else must hear of the loss: a pipeline that silently
-    reconnected would run its transaction without the WATCH it relies on.
+    A subscription restores itself when its connection reconnects, so its connection is left
+    disconnected. All other users must get an error: a pipeline that silently reconnected would run
+    its transaction without the WATCH it relies on.
     """
     if conn is not bare(conn):
         conn._cache_lock = threading.RLock()
@@ -269,8 +269,8 @@ def make_usable_after_fork(conn: Any, severed: Any) -> None:
         conn = bare(conn)
     for reference in conn._connect_callbacks:
         if isinstance(getattr(reference(), "__self__", None), PubSub):
-            # Else another thread has reconnected it. No call stands between these, so none does
-            # now; the parser is made anew when it reconnects.
+            # Otherwise another thread has reconnected it. There is no call between the check and
+            # the assignments, so no thread can do so now. Reconnecting renews the parser.
             if conn._sock is severed:
                 conn._sock = None
                 conn.unread_replies = 0

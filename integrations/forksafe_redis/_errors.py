@@ -1,4 +1,4 @@
-"""What the pools raise: redis-py's errors, which are `forksafe_pool`'s as well."""
+"""The pools' errors: subclasses of redis-py's errors and of `forksafe_pool`'s."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class TooManyConnections(MaxConnectionsError, forksafe_pool.PoolTimeout):
 
 
 class NoConnectionAvailable(RedisConnectionError, forksafe_pool.PoolTimeout):
-    """None became available in time."""
+    """No connection became available in time."""
 
 
 class TooManyWaiting(RedisConnectionError, forksafe_pool.TooManyWaiting):
-    """``max_waiting`` callers are waiting already."""
+    """``max_waiting`` callers are already waiting."""
 
 
 class ReconnectSuppressed(RedisConnectionError, forksafe_pool.PoolBackOff):
-    """Several attempts to connect have just failed; ``__cause__`` is the last error."""
+    """Several connects have just failed; ``__cause__`` is the last error."""
 
 
 class ConnectTimeout(RedisTimeoutError, forksafe_pool.PoolTimeout):
-    """The pool's timeout was over before the server had answered."""
+    """The pool's timeout expired before the server had answered."""

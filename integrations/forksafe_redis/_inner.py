@@ -26,7 +26,7 @@ from forksafe_redis import _connection
 
 
 class Owner(Protocol):
-    """The redis-py pool that it is inside of."""
+    """The redis-py pool that contains the inner pool."""
 
     def make_connection(self) -> Any: ...
 
@@ -37,8 +37,8 @@ class Owner(Protocol):
     def _note_connect(self, seconds: float) -> None: ...
 
 
-# What the server answered, or did not. A refused login is one: all connections of a pool log in
-# alike, so the next would be refused as well.
+# Error replies of the server, and failures to reach it. A rejected login counts: all connections of
+# a pool log in alike, so the next one would be rejected too.
 _SERVER_FAILURES = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -49,7 +49,7 @@ _SERVER_FAILURES = (
 
 
 class RedisDriver(Driver[Any]):
-    """Judges and severs as redis-py's objects need it."""
+    """Checks and severs redis-py connections."""
 
     def is_server_failure(self, error: Exception) -> bool:
         return isinstance(error, _SERVER_FAILURES) and super().is_server_failure(error)
@@ -61,7 +61,7 @@ class RedisDriver(Driver[Any]):
         return _connection.end_of(conn) if _is_redis(conn) else super().descriptor_of(conn)
 
     def record_descriptor(self, conn: Any, end: Descriptor) -> bool:
-        # It does so itself when it connects.
+        # A redis-py connection records it when it connects.
         return _is_redis(conn) or super().record_descriptor(conn, end)
 
     def owns_descriptor(self, conn: Any, end: Descriptor) -> bool:
@@ -84,16 +84,16 @@ class RedisDriver(Driver[Any]):
 
 
 class Connections(Pool[Any]):
-    """Makes, checks and closes connections as its owner says, and severs them as redis-py needs.
+    """Makes, checks and closes connections through its owner, and severs them as redis-py needs.
 
-    Refers to its owner weakly: the owner holds it, and a cycle would keep the sockets of a dropped
-    pool open until the collector comes by.
+    The reference to the owner is weak: the owner refers to this pool, and a cycle would keep the
+    sockets of a dropped pool open until the garbage collector runs.
     """
 
     def __init__(self, owner: Owner, made: dict[int, weakref.ref[Any]], **settings: Any) -> None:
         reference = weakref.ref(owner)
 
-        # When the collector takes both, a subscription's finalizer may still release a connection.
+        # The garbage collector may free both, and a finalizer may still release a connection.
         def make() -> Any:
             owner = reference()
             if owner is None:
@@ -116,9 +116,9 @@ class Connections(Pool[Any]):
 
     def _new_ledger(self, ancestor: Ledger[Any]) -> Ledger[Any]:
         ledger = super()._new_ledger(ancestor)
-        # What the parent counted, and a child that starts from zero must count off: outside the
-        # at-fork hook. A child that forks before its first use passes it on. Noted before any
-        # thread can have the ledger.
+        # The parent's metric counts, which the child must subtract because it starts from zero:
+        # outside the at-fork hook. A child that forks before its first use passes them on. Recorded
+        # before any thread can see the ledger.
         idle, used = ancestor.notes.get("to_count_off", (0, 0))
         ledger.notes["to_count_off"] = (
             idle + len(ancestor.available),
@@ -127,15 +127,15 @@ class Connections(Pool[Any]):
         return ledger
 
     def take_counts_of_parent(self) -> tuple[int, int]:
-        """How many idle and used connections the parent has counted; once in each process."""
+        """The parent's counts of idle and used connections; returned once in each process."""
         counts: tuple[int, int] = self._checkpid().notes.pop("to_count_off", (0, 0))
         return counts
 
     def _sever_inherited(self, ledger: Ledger[Any]) -> set[int]:
-        self._closed = bool(ledger.closers)  # who waits in close() in the parent is not here
+        self._closed = bool(ledger.closers)  # threads in close() exist only in the parent
         found = super()._sever_inherited(ledger)
-        # No slot here holds what was in use at a reset(), nor what came through a fork itself and
-        # was reconnected by who has it: a subscription, a client with a connection of its own.
+        # No slot holds a connection that was in use at a reset(), or an inherited one that its
+        # holder has reconnected: a subscription, or a client with its own connection.
         with DeadEnd() as dead_end:
             for known in list(self._made.values()):
                 conn = known()
@@ -147,19 +147,19 @@ class Connections(Pool[Any]):
 
     def _ignore(self, ledger: Ledger[Any], conn: Any) -> None:
         super()._ignore(ledger, conn)
-        # An inherited connection that its holder reconnected here has a socket of this process,
-        # which nobody else will close.
+        # An inherited connection that its holder has reconnected has a socket of this process,
+        # which only this call closes.
         if _is_redis(conn) and _connection.bare(conn).pid != os.getpid():
             _connection.forget_socket(conn)
 
-    # A slot gets its connection object first, and that is connected afterwards, again and again
-    # if need be: as in redis-py it goes back unconnected where that has failed.
+    # A slot gets its connection object first. That is connected afterwards, repeatedly if needed:
+    # as in redis-py, it is released unconnected if the connect has failed.
 
     def _back_off(self, ledger: Ledger[Any], deadline: Deadline) -> None:
-        """Before an object is made. `connect` waits, which is what meets the server."""
+        """No back-off before an object is made: `connect` backs off when it contacts the server."""
 
     def _prepare(self, ledger: Ledger[Any], slot: Slot[Any], deadline: Deadline) -> None:
-        # Before it counts as in use: nothing is lost where a signal's exception strikes.
+        # Before it counts as in use, so that a signal handler's exception loses nothing.
         super()._prepare(ledger, slot, deadline)
         if _connection.is_disconnected(slot.conn):
             try:
@@ -169,7 +169,7 @@ class Connections(Pool[Any]):
                 raise
 
     def connect(self, conn: Any, deadline: Deadline) -> None:
-        """Connect what nobody else has, after a wait where attempts have failed just now."""
+        """Connect a connection that no other thread holds, after the back-off."""
         ledger = self._checkpid()
         if ledger.failures:
             super()._back_off(ledger, deadline)
@@ -181,7 +181,7 @@ class Connections(Pool[Any]):
             self._note_failure(ledger, error, left)
             raise
         if _connection.is_disconnected(conn):
-            return  # another thread has closed it meanwhile
+            return  # another thread has closed it
         ledger.note_success()
         holder = ledger.slots.get(id(conn))  # another thread may have called reset()
         slot = None if holder is None else holder()
@@ -190,17 +190,17 @@ class Connections(Pool[Any]):
             owner._note_connect(monotonic() - start)
 
     def acquire_after(self, lock: threading.RLock) -> Any:
-        """One that is there when ``lock`` is free; None if there is none, nor a free slot."""
+        """Acquire once ``lock`` is free; None if there is neither a connection nor a free slot."""
         ledger = self._checkpid()
         with lock:
             slot = ledger.take()
         if slot is None:
             return None
-        ledger.timeouts -= 1  # that of the first attempt, which this one makes good
+        ledger.timeouts -= 1  # the timeout of the first attempt does not count
         return self._lend(ledger, slot, Deadline(0)).conn
 
     def fill(self) -> None:
-        """Connect until `min_size` are connected: first what is idle and is not connected."""
+        """Connect until `min_size` are connected, idle unconnected ones first."""
         ledger = self._checkpid()
 
         def connect(conn: Any) -> None:
@@ -216,9 +216,9 @@ class Connections(Pool[Any]):
             self.connect(conn, Deadline(self._timeout))
 
     def close(self, timeout: float | None = 5.0) -> bool:
-        """Close what is available, and wait for what is in use: it is closed when it comes back.
+        """Close idle connections, and wait for those in use, which are closed on release.
 
-        Unlike other pools a redis-py pool may be used meanwhile and afterwards.
+        Unlike other pools, a redis-py pool may be used during and after this.
         """
         timeout = options.seconds_or_none("timeout", timeout)
         ledger = self._checkpid()
@@ -226,11 +226,11 @@ class Connections(Pool[Any]):
         try:
             return self._close_all(ledger, timeout)
         finally:
-            if not ledger.closers:  # nobody else closes it too
+            if not ledger.closers:  # no other thread is closing it
                 self._closed = False
 
     def _check_open(self, state: str) -> None:
-        """It is never closed for good."""
+        """A redis-py pool is never permanently closed."""
 
 
 def _is_redis(conn: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What redis-py's clients and handlers reach for inside a pool: views of a `forksafe_pool.Pool`."""
+"""Attributes of redis-py's pools that its clients and handlers read, as views of our pool."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ else:
 
 
 class Internals(_Base):
-    """They can be read, not written."""
+    """Read-only."""
 
     _pool: Connections
     _locks: ProcessLocal[threading.RLock]
 
-    # redis-py sets it, with the lock held, while it redirects a pool to another server.
+    # redis-py sets this, holding the lock, while it redirects a pool to another server.
     _in_maintenance = False
 
     @property
     def _lock(self) -> threading.RLock:
-        """Held while redis-py changes settings or idle connections; one for each process."""
+        """Held while redis-py changes settings or idle connections; one per process."""
         return self._locks.get()
 
     @_lock.setter
     def _lock(self, value: object) -> None:
-        """redis-py's own constructor sets one; ours are made on first use."""
+        """Ignored: redis-py's constructor sets a lock, but ours are made on first use."""
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]
@@ -59,13 +59,13 @@ class Internals(_Base):
         return self._in_use_connections
 
     def set_in_maintenance(self, in_maintenance: bool) -> None:
-        """redis-py calls it, with the lock held, while it redirects the pool."""
+        """redis-py calls this, holding the lock, while it redirects the pool."""
         self._in_maintenance = in_maintenance
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Disconnect available connections, and those in use unless told not to.
+        """Disconnect available connections, and those in use if ``inuse_connections`` is true.
 
-        The pool stays usable: they connect again when they are needed.
+        The pool stays usable: connections reconnect on demand.
         """
         self._checkpid()
         with self._lock:
@@ -75,7 +75,7 @@ class Internals(_Base):
                     connection.disconnect()
 
     def disconnect_free_connections(self, moving_address_src: str | None = None) -> None:
-        """Disconnect available connections, those to ``moving_address_src`` if it is given."""
+        """Disconnect available connections, or only those to ``moving_address_src``."""
 
         def leave(connection: Any) -> None:
             if self._should_update_connection(connection, "connected_address", moving_address_src):
@@ -85,11 +85,11 @@ class Internals(_Base):
             self._pool.for_each_idle(leave)
 
     def re_auth_callback(self, token: Any) -> None:
-        """Authenticate anew: the available now, those in use when they come back."""
+        """Authenticate again: available connections now, those in use when they are released."""
 
         def authenticate(connection: Any) -> None:
             if not _connection.is_connected(connection):
-                return  # it will ask for the new token when it connects
+                return  # it gets the new token when it connects
             retry = connection.retry
             retry.call_with_retry(
                 lambda: connection.send_command("AUTH", token.try_get("oid"), token.get_value()),

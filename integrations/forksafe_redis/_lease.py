@@ -1,4 +1,4 @@
-"""A redis connection for the length of a ``with`` block."""
+"""A Redis connection for the duration of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from forksafe_pool.extend import Lease
 
 
 class Owner(Protocol):
-    """The redis-py pool that lends."""
+    """The redis-py pool of the connection."""
 
     _pool: Any
 
@@ -21,7 +21,7 @@ class Owner(Protocol):
 
 
 class RedisLease(Lease[Any]):
-    """What `ConnectionPool.connection` returns: it takes and gives back as redis-py does."""
+    """Returned by `ConnectionPool.connection`: acquires and releases as redis-py does."""
 
     __slots__ = ("_owner",)
 
@@ -37,7 +37,7 @@ class RedisLease(Lease[Any]):
             connection = self._owner.get_connection()
             self._pool = pool = self._owner._pool
             slot = pool._checkpid().in_use.get(id(connection))
-            if slot is not None:  # else lost meanwhile, to a fork or to reset()
+            if slot is not None:  # None if lost in the meantime, to a fork or to reset()
                 self._slot = slot
                 self._turn = slot.uses
                 return connection
@@ -54,7 +54,7 @@ class RedisLease(Lease[Any]):
         self._slot = None
         if not holds:
             ledger = self._pool._checkpid()
-            if not slot.belongs_to(ledger):  # else it was given back inside the block
+            if not slot.belongs_to(ledger):  # otherwise it was released inside the block
                 self._pool._ignore(ledger, slot.conn)
         elif kind is None:
             self._owner.release(slot.conn)

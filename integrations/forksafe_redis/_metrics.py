@@ -1,4 +1,4 @@
-"""redis-py's OpenTelemetry counts (redis-py 7.4 and later), kept as its own pools keep them."""
+"""redis-py's OpenTelemetry metrics (redis-py 7.4 and later), recorded as by its own pools."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import redis.connection
 try:
     from redis.observability.attributes import ConnectionState, get_pool_name
     from redis.observability.providers import get_observability_instance
-except ImportError:  # before 7.4 there is nothing to count
+except ImportError:  # before 7.4 there are no metrics
     get_observability_instance = None  # type: ignore[assignment]
 
-# redis-py's functions are looked up in redis.connection at each call: that is where its users
-# and its own tests replace them.
+# redis-py's functions are looked up in redis.connection at each call, because its users and its own
+# tests replace them there.
 _redis: Any = redis.connection
 _counts = hasattr(_redis, "record_connection_count")
 
 
 def is_enabled() -> bool:
-    """Whether anybody listens. redis-py asks several times for each command; once is enough."""
+    """Whether metrics are enabled."""
     return _counts and get_observability_instance().get_provider_manager() is not None
 
 

@@ -325,7 +325,7 @@ MUTANTS = [
     Mutant(
         "a redis connection says goodbye to its parent's server",
         REDIS,
-        "        self._leave_others()  # it shuts down\n",
+        "        self._leave_others()  # disconnect() shuts the socket down\n",
         "",
     ),
     Mutant(
@@ -442,8 +442,8 @@ MUTANTS = [
     Mutant(
         "SQLAlchemy resets its parent's connection",
         SQLALCHEMY,
-        "        if not self.alive:\n            pools()  # a child",
-        "        if False:\n            pools()  # a child",
+        "        if not self.alive:\n            pools()  # severs it",
+        "        if False:\n            pools()  # severs it",
     ),
     Mutant(
         "SQLAlchemy's connection does not ask whether it came through a fork",
