@@ -1,7 +1,7 @@
-"""SQLAlchemy's record and its fairy, which know the process that made them.
+"""Fork-aware versions of SQLAlchemy's record and fairy: each knows the process that made it.
 
-A record holds a connection of the driver's and belongs to the pool. A fairy holds what is in use,
-and belongs to the user: an ``engine.connect()``, a ``Session``.
+A record holds a driver connection and belongs to the pool. A fairy holds a connection in use, and
+belongs to the user: an ``engine.connect()``, a ``Session``.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _fairy_ref: Any = _ConnectionRecord.__dict__["fairy_ref"]
 
 
 class Owner(Protocol):
-    """The pool of SQLAlchemy's that records and fairies belong to."""
+    """The SQLAlchemy pool that records and fairies belong to."""
 
     _dialect: Any
     _pool: Any
 
 
 def _has_begun(conn: Any) -> bool:
-    """Whether a rollback says anything to the server, as far as the driver tells."""
+    """Whether a rollback sends anything to the server, as far as the driver knows."""
     if hasattr(conn, "pgconn"):  # psycopg
         return bool(conn.pgconn.transaction_status)
     status = getattr(conn, "get_transaction_status", None)  # psycopg2
@@ -35,19 +35,19 @@ def _has_begun(conn: Any) -> bool:
 
 
 class Record(_ConnectionRecord):
-    """A slot of the pool's. In a child it is in nobody's hands."""
+    """A slot of the pool. In a child, an inherited record is not in use."""
 
-    #: Seconds that its user has waited for it.
+    #: Seconds that the caller waited for it.
     waited = 0.0
-    #: What is left of its user's timeout when it connects. None: no limit.
+    #: Seconds left of the caller's timeout when it connects. None: no limit.
     seconds_to_connect: float | None = None
-    #: PyMySQL's, while it connects and afterwards.
+    #: PyMySQL's read timeouts, during the connect and afterwards.
     read_timeouts: tuple[float | None, float | None] = (None, None)
 
     def __init__(self, pool: Any) -> None:
         self.alive = sentinel()
         self._queue_pool: Owner = pool
-        #: Where the descriptor of its connection leads.
+        #: The recorded descriptor of its connection.
         self.end = Descriptor()
         super().__init__(pool, connect=False)
 
@@ -56,8 +56,8 @@ class Record(_ConnectionRecord):
         return self._queue_pool._dialect
 
     def note_end(self) -> None:
-        """It has connected. Not every driver shows its descriptor, and the mocks of a test, which
-        count their calls, are not asked."""
+        """Record the descriptor after a connect. Not every driver exposes it, and mocks in
+        SQLAlchemy's tests count their calls, so they are not called."""
         conn: Any = self.dbapi_connection
         sock = find_socket(conn)
         if sock is not None:
@@ -67,9 +67,9 @@ class Record(_ConnectionRecord):
 
     @property
     def fairy_ref(self) -> weakref.ref[_ConnectionFairy] | None:
-        """What SQLAlchemy asks before it resets a connection and gives it back."""
+        """SQLAlchemy checks this before it resets a connection and releases it."""
         if not self.alive:
-            pools()  # a child has it severed, at the latest
+            pools()  # severs it in a child, if that is not done yet
             return None
         found: weakref.ref[_ConnectionFairy] | None = _fairy_ref.__get__(self)
         return found
@@ -80,7 +80,7 @@ class Record(_ConnectionRecord):
 
 
 class Fairy(_ConnectionFairy):
-    """What the user holds. In a child nothing can be done with it but to let go of it."""
+    """The user's proxy of a connection. In a child it can only be dropped."""
 
     __slots__ = ()
 
@@ -89,14 +89,14 @@ class Fairy(_ConnectionFairy):
 
     @staticmethod
     def of(fairy: Any) -> PoolProxiedConnection:
-        """SQLAlchemy makes fairies of its own class alone: one of them, as a `Fairy`."""
+        """Convert a fairy, since SQLAlchemy creates only its own class, to a `Fairy`."""
         record = fairy._connection_record
         fairy.alive = sentinel() if record is None else record.alive
         fairy.__class__ = Fairy
         return fairy  # type: ignore[no-any-return]
 
     def _is_ours(self) -> bool:
-        """Whether this process made it. Where not, it is severed."""
+        """Whether this process made it. If not, it is severed."""
         if self.alive:
             return True
         pools()
@@ -108,7 +108,7 @@ class Fairy(_ConnectionFairy):
 
     @property
     def is_valid(self) -> bool:
-        """SQLAlchemy rolls back nothing that is invalid."""
+        """SQLAlchemy does not roll back an invalid connection."""
         return self._is_ours() and super().is_valid
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
@@ -120,7 +120,7 @@ class Fairy(_ConnectionFairy):
         return super().__getattr__(key)
 
     def rollback(self) -> None:
-        """The driver's."""
+        """Roll back the driver's connection."""
         if not self._is_ours():
             return
         conn = self.dbapi_connection

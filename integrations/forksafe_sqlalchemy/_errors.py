@@ -8,7 +8,7 @@ import forksafe_pool
 
 
 class PoolError(exc.InvalidRequestError, forksafe_pool.PoolError):
-    """Any other error that the pool itself raises."""
+    """Any other error of the pool itself."""
 
 
 class PoolTimeout(exc.TimeoutError, forksafe_pool.PoolTimeout):
@@ -20,7 +20,7 @@ class PoolClosed(exc.ResourceClosedError, forksafe_pool.PoolClosed):
 
 
 class TooManyWaiting(exc.TimeoutError, forksafe_pool.TooManyWaiting):
-    """``max_waiting`` callers are waiting already."""
+    """``max_waiting`` callers are already waiting."""
 
 
 ERROR_CLASSES: dict[type[forksafe_pool.PoolError], type[forksafe_pool.PoolError]] = {

@@ -1,4 +1,4 @@
-"""What SQLAlchemy does when an engine connects for the first time, under a lock of its own."""
+"""Repairs SQLAlchemy's first connect of an engine, which runs under SQLAlchemy's own lock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class FirstConnect:
-    """Of one process."""
+    """Its state in one process."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -16,9 +16,9 @@ class FirstConnect:
 
 
 def renew(dispatch: Any, first: FirstConnect) -> None:
-    """Before a process's first connection: let it begin afresh if a fork cut it off.
+    """Before a process's first connection: restart the first connect if a fork interrupted it.
 
-    A thread that was at it when the process forked is not there to finish it.
+    The thread that was running it does not exist in the child.
     """
     with first.lock:
         if not first.is_renewed:
@@ -31,7 +31,7 @@ def renew(dispatch: Any, first: FirstConnect) -> None:
 
 
 def _begin_again(listeners: Any) -> None:
-    """Have the engine initialize its dialect: it marks that as done before it is."""
+    """Make the engine initialize its dialect: SQLAlchemy marks that as done before it has run."""
     for listener in filter(inspect.isfunction, listeners):
         kept = inspect.getclosurevars(listener).nonlocals
         if kept.get("retry_on_exception") and kept.get("once") == []:

@@ -28,7 +28,7 @@ from forksafe_sqlalchemy._errors import ERROR_CLASSES
 
 
 class RecordDriver(Driver[Record]):
-    """Closes as SQLAlchemy does, and frees what was severed without a word to its listeners."""
+    """Closes as SQLAlchemy does, and frees severed connections without firing events."""
 
     error_classes = ERROR_CLASSES
 
@@ -39,11 +39,11 @@ class RecordDriver(Driver[Record]):
         dialect: Callable[[], object],
     ) -> None:
         super().__init__(make, configure=connect)
-        #: The engine's: it may come later than the pool.
+        #: The engine's dialect, which may be set later than the pool.
         self.dialect = dialect
 
     def make(self) -> Record:
-        """A record that is not connected yet."""
+        """Create a record that is not connected yet."""
         return self._connect()
 
     def connect(self, timeout: float | None) -> Record:
@@ -61,21 +61,21 @@ class RecordDriver(Driver[Record]):
         return record.end
 
     def record_descriptor(self, record: Record, end: Descriptor) -> bool:
-        return True  # done where it is connected, later and maybe again
+        return True  # done after each connect of the record
 
     def is_alive(self, record: Record) -> bool:
-        return True  # SQLAlchemy asks, where it is told to
+        return True  # SQLAlchemy checks it, if configured to
 
     def owns_descriptor(self, record: Record, end: Descriptor) -> bool:
         conn = record.dbapi_connection
         return conn is None or end.at is None or owns_descriptor(conn, find_descriptor, end)
 
     def sever(self, record: Record, dead_end: DeadEnd, end: Descriptor) -> bool:
-        record.starttime = 0  # so old that its loss says nothing about younger ones
+        record.starttime = 0  # so that losing it does not invalidate newer ones
         conn = record.dbapi_connection
         if conn is None or sever(conn, find_descriptor, dead_end, end):
             return True
-        keep_for_ever(conn)  # whatever becomes of its record
+        keep_for_ever(conn)  # even if its record is freed
         return False
 
     def unwrap(self, record: Record) -> object:
@@ -88,18 +88,18 @@ class RecordDriver(Driver[Record]):
                 conn.close()
 
     def free_severed(self, record: Record) -> None:
-        # psycopg frees another process's connection, its descriptor included, only where it is
-        # closed, and to close it takes no lock. Whoever held the lock may have left libpq's memory
-        # half written: that connection stays as it is, cut off.
+        # psycopg frees an inherited connection and its descriptor only if it is closed explicitly,
+        # and close() does not take the lock. The lock's holder may have left libpq's memory
+        # inconsistent, so that connection stays severed and is not closed.
         conn: Any = record.dbapi_connection
         if type(conn).__module__.partition(".")[0] == "psycopg" and not conn.lock.locked():
             self.close_severed(record)
 
 
 class Records(Pool[Record]):
-    """Holds SQLAlchemy's records, each of which holds a connection of the driver's.
+    """Holds SQLAlchemy's records, each of which holds a driver connection.
 
-    SQLAlchemy asks it what it asks its queue. What is idle is not checked or closed here:
+    Offers the methods of SQLAlchemy's queue. Idle connections are not checked or closed here:
     SQLAlchemy does that itself (``pool_pre_ping``, ``pool_recycle``).
     """
 
@@ -121,7 +121,7 @@ class Records(Pool[Record]):
         self.use_lifo = use_lifo
         unlimited = pool_size == 0 or max_overflow < 0
         super().__init__(
-            # It connects only when the pool holds it: a fork meanwhile has it to sever.
+            # It connects only when the pool holds it, so that a child forked then can sever it.
             driver=RecordDriver(make, connect, dialect),
             max_size=sys.maxsize if unlimited else pool_size + max_overflow,
             timeout=timeout,
@@ -137,7 +137,7 @@ class Records(Pool[Record]):
         return slot
 
     def connect_again(self, record: Record, connect: Callable[[float | None], object]) -> None:
-        """For a record in use that has lost its connection, in what is left of the timeout."""
+        """Reconnect a record in use that has lost its connection, in the time left."""
         timeout = self._timeout
         if timeout:
             timeout = max(timeout - record.waited, 0.001)  # 0 would be no limit
@@ -145,7 +145,7 @@ class Records(Pool[Record]):
         self._connect_again(self._checkpid(), connect, timeout)
 
     def release(self, record: Record) -> None:
-        """Give a record back; one that is more than ``pool_size`` idle ones is closed."""
+        """Release a record. If more than ``pool_size`` are idle then, one is closed."""
         record.waited = 0.0
         super().release(record)
         ledger = self._checkpid()
@@ -156,10 +156,10 @@ class Records(Pool[Record]):
             ledger.available.rotate()  # the next one is taken from the right
 
     def close(self, timeout: float | None = 5.0) -> bool:
-        """Close what is idle, and what comes back in time. An engine's pool may be used again."""
+        """Close idle connections, and those released in time. The pool may be used again."""
         ledger = self._checkpid()
         self._free_severed(ledger)
-        if timeout == 0:  # engine.dispose(): whoever waits for a connection goes on waiting
+        if timeout == 0:  # engine.dispose(): waiting callers continue to wait
             self._close_idle(ledger)
             return ledger.size == 0
         try:
@@ -168,12 +168,12 @@ class Records(Pool[Record]):
             self._closed = False
 
     def _back_off(self, ledger: Ledger[Record], deadline: Deadline) -> None:
-        """Who does not wait gets the driver's own error, as often as it tries."""
+        """Non-blocking callers get the driver's error each time, without back-off."""
         if deadline.seconds != 0:
             super()._back_off(ledger, deadline)
 
     def watch_over(self, detached: Any) -> None:
-        """Sever in a child what was taken from the pool for good, too, while it is there."""
+        """Track a detached connection while it exists, so that a child severs it too."""
         ledger = self._checkpid()
         record = self._driver.make()
         record.dbapi_connection = detached.dbapi_connection
@@ -183,7 +183,7 @@ class Records(Pool[Record]):
         weakref.finalize(detached, _forget, ledger, id(record)).atexit = False
 
     def may_close(self, conn: Any) -> bool:
-        """Whether SQLAlchemy may: not where the descriptor is somebody else's by now."""
+        """Whether SQLAlchemy may close it: not if its descriptor was reused for another file."""
         record = self._record_of(conn)
         return record is None or self._is_harmless(record, record.end)
 
@@ -198,11 +198,11 @@ class Records(Pool[Record]):
         return None
 
     def __del__(self) -> None:
-        # As with SQLAlchemy, the driver closes what is dropped.
+        # As with SQLAlchemy, the driver closes dropped connections.
         if hasattr(self, "_ledger"):
             self._free_severed(self._checkpid_finally())
 
-    # -- as of a queue ------------------------------------------------------------------------
+    # -- the methods of SQLAlchemy's queue ----------------------------------------------------
 
     @property
     def queue(self) -> deque[Record | None]:
@@ -216,5 +216,5 @@ class Records(Pool[Record]):
 
 
 def _forget(ledger: Ledger[Record], key: int) -> None:
-    if ledger.alive:  # in a child it is still to be severed
+    if ledger.alive:  # a child must still sever it
         ledger.connections.pop(key, None)

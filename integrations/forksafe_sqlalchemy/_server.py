@@ -1,4 +1,4 @@
-"""What an engine does about its server, as listeners of SQLAlchemy's: nothing for users to call."""
+"""Event listeners that limit connect time and handle read-only servers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sqlalchemy.pool import PoolResetState
 
 from forksafe_sqlalchemy._connections import Record
 
-# MySQL's and MariaDB's: read_only is set; the transaction, or the whole server, is read-only.
+# MySQL's and MariaDB's. 1290: read_only is set; 1792, 1836: the transaction or server is read-only.
 _OPTION_PREVENTS_STATEMENT = 1290
 _READ_ONLY = (1792, 1836)
 
 
-# PEP 249's errors of who connects.
+# PEP 249 errors caused by the client.
 _MISTAKES = ("ProgrammingError", "NotSupportedError", "DataError")
 
 
 def listen(dialect: object) -> None:
-    """Have an engine's dialect tell of attempts to connect and of errors. Again is a no-op."""
+    """Register the listeners on an engine's dialect. Calling it twice has no effect."""
     if isinstance(dialect, Dialect):  # a pool that is used without an engine has none
         event.listen(dialect, "do_connect", limit)
         event.listen(dialect, "handle_error", evict)
@@ -33,9 +33,9 @@ def listen(dialect: object) -> None:
 
 
 def is_failure(error: Exception, dialect: object) -> bool:
-    """Whether a failed attempt to connect says something about the server, as far as the driver is
-    known: not what a listener, or a signal handler, has raised."""
-    if isinstance(error, exc.DBAPIError):  # of a statement, in a listener of "connect"
+    """Whether a failed connect is a failure of the server, as far as the driver is known, and not
+    an error that a listener or a signal handler has raised."""
+    if isinstance(error, exc.DBAPIError):  # from a statement in a "connect" listener
         error = error.orig  # type: ignore[assignment]
     module = getattr(dialect, "dbapi", None)
     if module is None:
@@ -46,11 +46,11 @@ def is_failure(error: Exception, dialect: object) -> bool:
 
 
 def limit(dialect: Any, record: Any, cargs: list[Any], cparams: dict[str, Any]) -> None:
-    """Tell the driver what is left of the caller's timeout, unless it has a shorter limit."""
+    """Pass the time left of the caller's timeout to the driver, unless its limit is shorter."""
     seconds = record.seconds_to_connect if isinstance(record, Record) else None
     if seconds is None:
         return
-    # By its module: create_engine(module=…) may have brought another one.
+    # By the module's name: create_engine(module=…) may have set another driver.
     driver = getattr(getattr(dialect, "dbapi", None), "__name__", None)
     if driver in ("psycopg", "psycopg2"):
         usual = cparams.get("connect_timeout", os.environ.get("PGCONNECT_TIMEOUT"))
@@ -58,7 +58,7 @@ def limit(dialect: Any, record: Any, cargs: list[Any], cparams: dict[str, Any]) 
     elif driver == "MySQLdb":
         _limit_connect_timeout(cparams, cparams.get("connect_timeout"), seconds)
     elif driver == "pymysql":
-        # Its connect_timeout, 10 by default, ends before the server has to say anything.
+        # Its connect_timeout, by default 10, does not cover the server's greeting.
         cparams["connect_timeout"] = min(seconds, cparams.get("connect_timeout", 10))
         usual = cparams.get("read_timeout")
         cparams["read_timeout"] = seconds = min(seconds, usual or seconds)
@@ -69,13 +69,13 @@ def _limit_connect_timeout(cparams: dict[str, Any], usual: Any, seconds: float) 
     try:
         usual = float(usual or 0)
     except (TypeError, ValueError):
-        return  # the driver will say so
+        return  # the driver raises the error
     if not 0 < usual <= seconds:
-        cparams["connect_timeout"] = math.ceil(seconds)  # whole seconds: 0 would be no limit
+        cparams["connect_timeout"] = math.ceil(seconds)  # whole seconds; 0 would mean no limit
 
 
 def lift_limit(record: Record) -> None:
-    """What was to limit the connecting is not to limit statements."""
+    """Restore the read timeout, since the limit of the connect must not apply to statements."""
     (limited, usual), record.read_timeouts = record.read_timeouts, (None, None)
     conn: Any = record.dbapi_connection
     if limited is not None and getattr(conn, "_read_timeout", None) == limited:
@@ -86,13 +86,13 @@ def lift_limit(record: Record) -> None:
 
 
 def evict(context: ExceptionContext) -> None:
-    """Replace every connection where the server takes no writes any more: it was demoted."""
+    """Replace every connection if the server has become read-only: it was demoted."""
     if is_read_only(context.original_exception):
         context.is_disconnect = True
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Whether the server says so. Its drivers have no exception of their own for that."""
+    """Whether the server reports that it is read-only. The drivers have no class for that."""
     if "25006" in (getattr(error, "sqlstate", None), getattr(error, "pgcode", None)):
         return True
     if isinstance(error, OSError) or not error.args:
@@ -103,7 +103,7 @@ def is_read_only(error: BaseException) -> bool:
 
 
 def run_on_reset(statement: str) -> Callable[[Any, Record, PoolResetState], None]:
-    """A listener of a pool's event ``reset``."""
+    """Create a listener for a pool's ``reset`` event."""
 
     def reset(conn: Any, record: Record, state: PoolResetState) -> None:
         if state.terminate_only:
@@ -111,7 +111,7 @@ def run_on_reset(statement: str) -> Callable[[Any, Record, PoolResetState], None
         dialect = record.dialect
         if not state.transaction_was_reset:
             dialect.do_rollback(conn)
-        # DISCARD ALL is refused in a transaction, and what others set would be rolled back.
+        # A transaction rejects DISCARD ALL, and would roll back the effect of other statements.
         dialect.set_isolation_level(conn, "AUTOCOMMIT")
         try:
             cursor = conn.cursor()
