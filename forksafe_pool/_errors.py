@@ -28,4 +28,4 @@ class PoolClosed(PoolError):
 
 
 class TooManyWaiting(PoolError):
-    """``max_waiting`` callers are waiting already."""
+    """``max_waiting`` callers are already waiting."""

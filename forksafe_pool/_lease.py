@@ -47,16 +47,16 @@ class Lender(Protocol[C]):
 
 
 class Lease(Generic[C]):
-    """What `Pool.connection` returns, and fills in: an ``__init__`` would take longer."""
+    """Returned by `Pool.connection`, which sets its attributes: an ``__init__`` would be slower."""
 
     __slots__ = ("_pool", "_slot", "_timeout", "_turn")
 
     #: None while it is not entered.
     _slot: Slot[C] | None
     _pool: Lender[C]
-    #: Not there where it is the pool's own.
+    #: Unset if it is the pool's own.
     _timeout: float | None
-    #: Which use of the slot this is.
+    #: Number of this use of the slot.
     _turn: int
 
     def __enter__(self) -> C:

@@ -1,4 +1,4 @@
-"""The pool: acquire, release, and the one place that asks whether the process has forked."""
+"""The pool: acquire and release. A fork is detected in `_checkpid` and in the fast paths."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _unnamed = itertools.count(1)
 class Pool(Waiting[C], Inheritance[C]):
     """A pool of connections, for threads, greenlets and forked processes alike.
 
-    Each process has a pool of its own: a fork leaves the child with an empty one, and the
-    parent with all it had. Nothing is connected before the first `acquire` or `fill`.
+    Each process has its own pool: after a fork the child starts with an empty one, and the
+    parent keeps its connections. Nothing is connected before the first `acquire` or `fill`.
 
     Parameters:
         connect: makes a connection: ``connect() -> connection``. If it has a parameter
@@ -41,13 +41,13 @@ class Pool(Waiting[C], Inheritance[C]):
             caller that does not wait gets `PoolBackOff` meanwhile, after three in a row.
         driver: instead of ``connect`` and the other callbacks, for whoever writes an integration:
             a `forksafe_pool.extend.Driver`, for this pool alone.
-        max_size: how many connections a process may have at a time.
-        min_size: how many `fill` makes, and how many `max_idle` leaves alone.
+        max_size: maximum number of connections in each process.
+        min_size: number of connections that `fill` opens and that `max_idle` keeps.
         timeout: seconds that `acquire` may take in all: for its turn, for a wait after failures,
-            and for ``connect`` if that takes a ``timeout``. None: for ever. 0: it does not wait,
+            and for ``connect`` if that takes a ``timeout``. None: forever. 0: it does not wait,
             and ``connect`` has no limit but its own. The default is shorter than gunicorn's
-            patience with a worker, 30.
-        max_waiting: how many callers may wait at a time; one more gets `TooManyWaiting`. None:
+            worker timeout, 30.
+        max_waiting: how many callers may wait at a time; a further one gets `TooManyWaiting`. None:
             no limit.
         max_lifetime: seconds after which a connection is replaced when it is not in use, less a
             random twentieth, so that not all go at once. None: never.
@@ -60,10 +60,10 @@ class Pool(Waiting[C], Inheritance[C]):
         configure: ``configure(conn)`` prepares each new connection.
         reset: ``reset(conn)`` prepares a released connection for the next caller; if it
             raises, or returns False, the connection is closed instead of pooled.
-        close: ``close(conn)`` closes a connection; by default ``conn.close()``. It needs a time
-            limit of its own: who closes waits for it.
-        fileno: ``fileno(conn) -> int`` is the descriptor to cut off in a child, -1 if there is
-            none just now; by default ``conn.fileno()``, ``conn.sock`` and ``conn._sock`` are
+        close: ``close(conn)`` closes a connection; by default ``conn.close()``. It needs its
+            own time limit: the caller waits for it.
+        fileno: ``fileno(conn) -> int`` is the descriptor to sever in a child, -1 if there is
+            none at the moment; by default ``conn.fileno()``, ``conn.sock`` and ``conn._sock`` are
             tried. It runs inside the at-fork hook: no I/O and no locks.
         evict_on: ``evict_on(error)`` says whether the error that ended a block of `connection`
             means that no connection of the pool is of use any more: that the server has become
@@ -130,17 +130,17 @@ class Pool(Waiting[C], Inheritance[C]):
     # -- acquire ------------------------------------------------------------------------------
 
     def acquire(self, timeout: float | None = POOL_TIMEOUT) -> C:
-        """A connection, yours alone until you `release` or `discard` it.
+        """Return a connection, for exclusive use until you `release` or `discard` it.
 
         Parameters:
-            timeout: seconds that it may take, instead of the pool's. None: for ever. 0: it does
+            timeout: maximum seconds, instead of the pool's timeout. None: forever. 0: it does
                 not wait.
 
         Raises:
             PoolTimeout: none became available in time.
             PoolBackOff: ``timeout`` is 0, and ``connect`` has just failed several times.
-            TooManyWaiting: `max_waiting` callers wait already.
-            PoolClosed: the pool is closed, or was closed meanwhile.
+            TooManyWaiting: `max_waiting` callers are already waiting.
+            PoolClosed: the pool is closed, or was closed while the caller waited.
             Exception: what ``connect`` or ``configure`` raised.
         """
         if timeout is not POOL_TIMEOUT:
@@ -163,7 +163,7 @@ class Pool(Waiting[C], Inheritance[C]):
         return Deadline(self._timeout if timeout is POOL_TIMEOUT else timeout)
 
     def _take(self, timeout: float | None) -> Slot[C]:
-        """A slot in use, which holds a connection: the long way, for whatever is not at hand."""
+        """A slot in use, which holds a connection. Slow path: refresh, grow or wait."""
         return self._take_within(self._deadline(timeout))
 
     def _take_within(self, deadline: Deadline) -> Slot[C]:
@@ -173,7 +173,7 @@ class Pool(Waiting[C], Inheritance[C]):
         slot = self._take_or_queue(ledger, deadline)
         if isinstance(slot, Waiter):
             handed = self._wait(ledger, slot, deadline)
-            if handed is None:  # a greenlet waited, and goes on in a child, which begins anew
+            if handed is None:  # a greenlet waited and continues in a child: start again
                 return self._take_within(Deadline(deadline.seconds))
             slot = handed
         return self._lend(ledger, slot, deadline)
@@ -203,7 +203,7 @@ class Pool(Waiting[C], Inheritance[C]):
     # -- release ------------------------------------------------------------------------------
 
     def release(self, conn: C) -> None:
-        """Give a connection back.
+        """Release a connection.
 
         What this process does not hold (it was acquired before a fork, from another pool, or
         released already) is ignored, and counted in ``stats().foreign_releases``. One that was
@@ -221,11 +221,11 @@ class Pool(Waiting[C], Inheritance[C]):
             self._give_back(ledger, slot)
 
     def _give_back(self, ledger: Ledger[C], slot: Slot[C]) -> None:
-        """Have what is not in use any more ready for the next user."""
+        """Make a released connection available."""
         if self._resets and not self._is_fit(ledger, slot):
             return
         now = monotonic()
-        # Written before the look: a `drain` in another thread has the last word.
+        # Set before the expiry is checked, so that a `drain` in another thread takes precedence.
         slot.fresh_until = fresh_until = now + self._fresh_for
         if fresh_until > slot.expires_at:
             if slot.expires_at == UNSEEN:
@@ -243,7 +243,7 @@ class Pool(Waiting[C], Inheritance[C]):
             self._look_after(ledger, now)
 
     def _is_fit(self, ledger: Ledger[C], slot: Slot[C]) -> bool:
-        """Whether `reset` has prepared it; where not, it is closed."""
+        """Whether `reset` has prepared the connection; if not, it is closed."""
         try:
             if (
                 not self._driver.reset_sends(slot.conn)  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ class Pool(Waiting[C], Inheritance[C]):
         return False
 
     def _is_reusable(self, ledger: Ledger[C], slot: Slot[C], kind: type[BaseException]) -> bool:
-        """Whether `reset` may have what a block that such an error ended has used."""
+        """Whether the connection may be reset and reused after an error of this kind."""
         if not (self._resets and issubclass(kind, (Exception, GeneratorExit))):
             return False
         try:
@@ -273,7 +273,7 @@ class Pool(Waiting[C], Inheritance[C]):
         kind: type[BaseException],
         error: BaseException | None,
     ) -> None:
-        """Take back what a block has used that an error has ended."""
+        """Release the connection of a block that was ended by an error."""
         if error is not None and self._driver.must_evict(error):
             try:
                 self._retire(ledger, slot)
@@ -285,7 +285,7 @@ class Pool(Waiting[C], Inheritance[C]):
             self._retire(ledger, slot)
 
     def discard(self, conn: C) -> None:
-        """Give a connection back to be closed, not used again. Else like `release`."""
+        """Release a connection and close it instead of reusing it. Otherwise like `release`."""
         ledger = self._checkpid()
         slot = ledger.in_use.pop(id(conn), None)
         if slot is None:
@@ -325,7 +325,7 @@ class Pool(Waiting[C], Inheritance[C]):
             if ledger.severed_idle or ledger.severed_in_use or ledger.half_made:
                 self._free_severed(ledger)
             self._check_open("is closed")
-            # Nobody but this frame has it, so that nothing is lost wherever an exception strikes.
+            # Only this frame refers to it, so an exception at any point frees the slot.
             slot = ledger.take_free(self._min_size)
             if slot is None:
                 break
@@ -333,7 +333,7 @@ class Pool(Waiting[C], Inheritance[C]):
             self._add(ledger, slot)
 
     def _add(self, ledger: Ledger[C], slot: Slot[C]) -> None:
-        """Have a new connection, which nobody has used, ready for its first user."""
+        """Make a new, unused connection available."""
         if not ledger.alive:  # forked inside connect()
             self._close_held(ledger, slot)
             return
@@ -355,7 +355,7 @@ class Pool(Waiting[C], Inheritance[C]):
         closed. Waits for connections in use; one that comes back later is closed then.
 
         Parameters:
-            timeout: seconds to wait for connections in use. None: for ever. 0: not at all.
+            timeout: seconds to wait for connections in use. None: forever. 0: do not wait.
 
         Returns:
             Whether every connection has been closed.
@@ -381,12 +381,12 @@ class Pool(Waiting[C], Inheritance[C]):
         return ledger.size == 0
 
     def stats(self) -> PoolStats:
-        """This process's numbers."""
+        """Return the statistics of this process's pool."""
         ledger = self._checkpid()
         available = list(ledger.available)
         in_use = list(ledger.in_use.values())
         live = sum(slot.uses for slot in available + in_use)
-        # What is between the two just now, to be checked or reset, is counted when it arrives.
+        # Connections that are being checked or reset are counted afterwards.
         ledger.acquired = max(ledger.acquired, live + ledger.retired_uses)
         return PoolStats(
             name=self.name,
@@ -424,12 +424,12 @@ class Pool(Waiting[C], Inheritance[C]):
         return slot is not None and not slot.is_drained
 
     def idle_connections(self) -> list[C]:
-        """Those that are available now, the one that has been idle the longest first."""
+        """Return the available connections, the longest idle first."""
         slots = list(self._checkpid().available)
         return [slot.conn for slot in slots if slot.conn is not None]
 
     def connections_in_use(self) -> list[C]:
-        """Those that somebody has acquired and not given back."""
+        """Return the connections that are acquired and not yet released."""
         slots = list(self._checkpid().in_use.values())
         return [slot.conn for slot in slots if slot.conn is not None]
 
@@ -438,7 +438,7 @@ class Pool(Waiting[C], Inheritance[C]):
         return list(self._checkpid().connections.values())
 
     def for_each_idle(self, function: Callable[[C], object]) -> None:
-        """Call ``function`` with each idle connection, while nobody else can have it."""
+        """Call ``function`` with each idle connection, which nobody can acquire meanwhile."""
         ledger = self._checkpid()
         for slot in list(ledger.available):
             try:
@@ -487,7 +487,7 @@ class Pool(Waiting[C], Inheritance[C]):
 
 
 def pools() -> list[Pool[Any]]:
-    """Every pool of this process; those that came through a fork have noticed it."""
+    """Return every pool of this process; inherited ones have detected the fork."""
     registry.settle()
     return [pool for pool in registry.living() if isinstance(pool, Pool)]
 

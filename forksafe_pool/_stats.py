@@ -21,13 +21,13 @@ class PoolStats:
     total: int
     available: int
     in_use: int
-    #: Callers that wait for a connection now.
+    #: Callers that are waiting for a connection.
     waiting: int
     #: Connections handed out; those of one that is being checked or reset count a little later.
     acquired: int
-    #: Connections made.
+    #: Connections opened.
     opened: int
-    #: Connections closed, for whatever reason.
+    #: Connections closed, for any reason.
     closed: int
     #: Calls of ``connect`` or ``configure`` that failed.
     connect_errors: int
@@ -35,5 +35,5 @@ class PoolStats:
     timeouts: int
     #: Releases of what this process never acquired, or no longer holds.
     foreign_releases: int
-    #: Connections that came with the fork and were cut off.
+    #: Inherited connections that were severed.
     severed: int

@@ -13,16 +13,16 @@
 
 Most pools need no driver: `Pool` takes the same as callbacks, ``connect``, ``check``, ``reset`` and
 so on. A `Driver` is for what these cannot say: which errors speak against the server, when a
-connection is in the middle of a reply, how to free what came through a fork.
+connection is in the middle of a reply, how to free an inherited connection.
 
 This module is public and follows the package's version. Modules whose names begin with an
 underscore are not, and change without notice.
 
-- `Driver`: how a connection is made, judged, prepared, closed and severed.
+- `Driver`: how a connection is made, checked, prepared, closed and severed.
 - `Lease`: what ``pool.connection()`` returns, to be extended by a pool's ``lease_class``.
 - `ProcessLocal`: a value that each process makes for itself. `sentinel`: true in the process that
   asked for it, and false in each that is forked from it.
-- `sever`: cut an inherited connection off, without one byte on the wire. `Descriptor` remembers
+- `sever`: sever an inherited connection without sending a byte. `Descriptor` remembers
   where a connection's descriptor leads, so that nothing is done to a number that has another owner
   by now; `DeadEnd` is what severed ones lead to.
 - `options`: checks of options whose errors name the option, the value and the fix.

@@ -4,8 +4,8 @@ The hooks of gunicorn, uWSGI, Celery and RQ in this project consist of these fun
 server, call `worker_started` and `worker_stopping` from its hooks. In a ``gunicorn.conf.py``, do
 not import this module as ``workers``: gunicorn takes it for the setting of that name.
 
-No pool needs them to be safe: a fork is noticed without them. A server may die of a hook that
-raises, so errors are logged instead. `SystemExit` and `KeyboardInterrupt` pass: signals end a
+No pool needs them to be safe: a fork is detected without them. A hook that raises may kill the
+server, so errors are logged instead. `SystemExit` and `KeyboardInterrupt` pass: signals end a
 worker by these.
 """
 
@@ -46,7 +46,7 @@ def worker_started(
     *,
     fill: bool = True,
 ) -> None:
-    """Drop what came through the fork, then `fill_pools`. Never raises, see `guard`.
+    """Sever what was inherited, then call `fill_pools`. Never raises, see `guard`.
 
     Parameters:
         log, failure: as for `guard`.
@@ -90,17 +90,17 @@ def _swallow(report: Callable[[BaseException], object]) -> Iterator[None]:
         yield
     except (SystemExit, KeyboardInterrupt):
         raise  # by a signal: the worker is to end
-    except BaseException as error:  # gevent.Timeout is no Exception
+    except BaseException as error:  # gevent.Timeout is not an Exception
         with contextlib.suppress(Exception):
             report(error)
 
 
 def join_hooks(ours: Hook, theirs: Hook | None, *, ours_last: bool = False) -> Hook:
-    """Make one hook of ours and the user's. What is joined already is returned as it is.
+    """Combine our hook with the user's. An already combined hook is returned unchanged.
 
     Parameters:
-        ours: a hook that does not raise. It runs even where the user's raises.
-        theirs: the hook that the user has set, if any. What it raises passes.
+        ours: a hook that does not raise. It runs even if the user's raises.
+        theirs: the hook that the user has set, if any. Its exceptions propagate.
         ours_last: whether ours runs after theirs, as at the end of a worker, or before.
     """
     if theirs is None:
