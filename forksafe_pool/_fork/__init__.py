@@ -1,1 +1,1 @@
-"""What there is to a fork: noticing it, and severing what came through it."""
+"""Fork handling: detect a fork, and sever what was inherited."""

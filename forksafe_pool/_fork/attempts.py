@@ -1,4 +1,4 @@
-"""Connections in the middle of being made.
+"""Sockets of running ``connect`` calls.
 
 Until ``connect`` returns, only the driver knows its socket, and may keep it anywhere: in a
 variable, an attribute, a closure. So each socket that is opened inside ``connect`` is recorded
@@ -95,7 +95,7 @@ def _record_sockets() -> None:
     and the standard library's, which a driver may have imported before it was patched."""
     classes: list[Any] = [socket.socket, *_socket.socket.__subclasses__()]
     for cls in classes:
-        # A test may have put something else in its place.
+        # A test may have replaced it.
         if isinstance(cls, type) and not hasattr(cls.__init__, "_forksafe_records"):  # type: ignore[misc]
             _have_record(cls)
 
@@ -104,7 +104,7 @@ def _have_record(cls: Any) -> None:
     owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
     if not isinstance(owner.__init__, FunctionType):
         if cls is not socket.socket:
-            return  # what gevent's own are made of
+            return  # the base class of gevent's sockets
         owner = cls
     initialize: Callable[..., None] = owner.__init__
 

@@ -73,7 +73,7 @@ class End:
         self.at = _Noted(number, identity, reference)  # at once: a fork may strike
 
     def clear(self) -> None:
-        """It is about to be connected anew."""
+        """Called before the connection connects again."""
         self.at = self.dead = None
         self.is_claimed = False
 
@@ -199,7 +199,7 @@ def find_socket(conn: Any) -> Any:
 
 
 def _is_socket(value: Any) -> bool:
-    # gevent's, once it has patched, is none of CPython's.
+    # After monkey-patching, gevent's sockets are not instances of CPython's class.
     return isinstance(value, (_socket.socket, socket.socket))
 
 

@@ -17,7 +17,7 @@ C = TypeVar("C")
 
 
 class Inheritance(Upkeep[C]):
-    """The part of a `Pool` that notices a fork."""
+    """The part of a `Pool` that detects a fork."""
 
     _max_size: int
     _ledger: Ledger[C]
@@ -25,7 +25,7 @@ class Inheritance(Upkeep[C]):
     def _checkpid(self) -> Ledger[C]:
         """This process's ledger: a new one, and the old one severed, if it has forked.
 
-        Opens every public operation. Costs three looks at memory where nothing happened.
+        Opens every public operation. Costs three memory reads if nothing happened.
         """
         ledger = self._ledger
         # A first use severs for all pools; so does the next, where an exception cut it short.

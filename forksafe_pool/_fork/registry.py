@@ -1,7 +1,7 @@
 """Every pool of the process, and the at-fork hooks that serve them all.
 
 One set of hooks for the process: CPython has no way to unregister one. They make detection eager;
-that a fork is noticed does not depend on them.
+detecting a fork does not depend on them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cut an inherited connection off, without one byte on the wire.
+"""Sever an inherited connection without sending a byte.
 
 The descriptor is made to lead to a dead socket: the driver that still holds it reads end-of-file
 and writes ``EPIPE``, so its own ``close()`` and finalizer can say no goodbye to the parent's
@@ -54,7 +54,7 @@ class DeadEnd:
         False where no descriptor was left and another thread has taken this very number.
         """
         if not self._open():
-            # The number is free for an instant: nothing else is left to open a placeholder with.
+            # No descriptor is left for a placeholder: free this number for an instant and reuse it.
             os.close(descriptor)
             return self.claim(descriptor, end)
         if end is not None:
@@ -130,7 +130,7 @@ def sever(
     """Sever ``conn``, or forget its descriptor where that is somebody else's by now.
 
     False where it must be kept for ever: a driver in C has lost its descriptor, or shows none.
-    Again is harmless. May run inside an at-fork callback.
+    Idempotent. May run inside an at-fork callback.
 
     What a signal's handler raises here reaches the caller when ``conn`` is severed.
     """
@@ -147,7 +147,7 @@ def sever(
                 struck = error
                 continue
             failures += 1
-            if failures == 2:  # once may be an exception that another thread has set
+            if failures == 2:  # the first may be an exception that another thread has set
                 severed = False
                 break
     else:
