@@ -1,4 +1,4 @@
-"""The clock that the pool goes by, and how much of a timeout is left.
+"""The pool's clock, and how much of a timeout is left.
 
 Test suites freeze time: freezegun replaces every module's attribute that *is* one of ``time``'s
 functions, time-machine (before 3.0) the C code of ``time.monotonic``. A frozen clock would have the
@@ -28,17 +28,17 @@ def _own_clock() -> Callable[[], float]:
 
 monotonic = _own_clock()
 
-#: "The pool's own timeout": None already means "for ever".
+#: "The pool's own timeout": None already means "forever".
 POOL_TIMEOUT: Any = object()
 
 
 class Deadline:
-    """When a caller's patience ends."""
+    """The deadline of a call."""
 
     __slots__ = ("_ends_at", "seconds")
 
     def __init__(self, seconds: float | None) -> None:
-        #: The whole of it. None: for ever. 0: the caller waits for nothing.
+        #: The full timeout. None: forever. 0: the caller does not wait.
         self.seconds = seconds
         self._ends_at = 0.0 if seconds is None else monotonic() + seconds
 

@@ -1,4 +1,4 @@
-"""The driver's side of a pool: how a connection is made, judged, prepared, closed and severed."""
+"""The driver's side of a pool: how a connection is made, checked, prepared, closed and severed."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Driver(Generic[C]):
         default = parameter.default
         if default is parameter.empty:
             return self._connect(timeout=timeout)
-        # A shorter limit of its own stays.
+        # Its own shorter limit is kept.
         if timeout is None or (default is not None and default <= timeout):
             return self._connect()
         return self._connect(timeout=timeout)
@@ -118,7 +118,7 @@ class Driver(Generic[C]):
         return True
 
     def must_evict(self, error: BaseException) -> bool:
-        """Whether the error that ended a block speaks against every connection of the pool."""
+        """Whether the error that ended a block means that every connection must be replaced."""
         if self._evict_on is None:
             return False
         try:
@@ -272,7 +272,7 @@ class Driver(Generic[C]):
         self.close(conn)
 
     def free_severed(self, conn: C) -> None:
-        """Let go of an inherited connection that was in use: here nobody may have it any more.
+        """Let go of an inherited connection that was in use: it must not be used here.
 
         Not closed: a thread that does not exist here may have held the driver's lock on it.
         """

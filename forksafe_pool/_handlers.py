@@ -1,4 +1,4 @@
-"""What a signal handler raised: it strikes anywhere, and says nothing of where it struck."""
+"""Exceptions of signal handlers: raised anywhere, unrelated to the code they interrupt."""
 
 from __future__ import annotations
 

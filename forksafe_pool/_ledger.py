@@ -1,4 +1,4 @@
-"""What one process owns: a fork makes it void as a whole.
+"""All state of a pool that belongs to one process: a fork invalidates it as a whole.
 
 Slots, not connections, are what ``max_size`` bounds. A slot is taken before its connection is
 made and is free again when its `Slot` object is gone, for whatever reason: an exception that
@@ -40,7 +40,7 @@ from forksafe_pool._fork.descriptor import End
 
 C = TypeVar("C")
 
-#: No time ago is as long ago.
+#: A sentinel value, smaller than any expiry but that of a drained slot.
 UNSEEN = -1.0
 
 
@@ -113,7 +113,7 @@ class Slot(Generic[C]):
         return self.expires_at == float("-inf")
 
     def vacate(self) -> None:
-        """Give the slot back. Again is a no-op."""
+        """Free the slot. Idempotent."""
         ledger = self._ledger()
         if self._taken and ledger is not None:
             self.let_go()
@@ -229,9 +229,9 @@ class Ledger(Generic[C]):
         self.ends: dict[int, End] = {}
         #: A list: few wait as a rule, and an empty deque takes ten times as much.
         self.waiters: list[Waiter[C]] = []
-        #: How many calls of `serve` run. Too many where an exception of a signal has struck one.
+        #: Number of running `serve` calls. May be too high after a signal handler raised in one.
         self.serving = 0
-        #: Held locks, one for each call of close() that waits for the last slot to be free.
+        #: Held locks, one for each close() call that waits for the last slot to be freed.
         self.closers: list[threading.Lock] = []
         #: Slots taken. CPython runs no other thread between the load and the store of `+=` on
         #: a slot (3.10 and later: only calls and jumps let another one in), so this and the
@@ -251,15 +251,15 @@ class Ledger(Generic[C]):
         self.half_made: list[Any] = []
         self.last_error: BaseException | None = None
         self.retired_uses = 0
-        #: As it was last told: a counter only grows.
+        #: Highest value reported so far, so that the counter never decreases.
         self.acquired = 0
         self.opened = 0
         self.closed = 0
         self.connect_errors = 0
         #: Attempts to connect that have failed since the last one that did not.
         self.failures = 0
-        #: When the last attempt since then was begun or failed, and when who does not wait may try
-        #: again.
+        #: When the last attempt since then began or failed, and the earliest retry for non-blocking
+        #: callers.
         self.tried_at = self.retry_at = 0.0
         self.timeouts = 0
         self.foreign_releases = 0
@@ -274,7 +274,7 @@ class Ledger(Generic[C]):
         )
 
     def note_vacancy(self) -> None:
-        """A slot is free: somebody may wait for it, or for the last one to be."""
+        """Called when a slot is freed: a waiter may want it, or `close` wait for the last one."""
         if self.waiters:
             self.serve()
         if self.size == 0 and self.alive:
@@ -287,7 +287,7 @@ class Ledger(Generic[C]):
         self.failures = 0
 
     def note_failure(self, error: Exception, now: float) -> None:
-        """Remember why the server could not be reached, for those who wait in vain."""
+        """Record the error, to be the cause of later timeouts."""
         self.failures += 1
         self.tried_at = now
         try:
@@ -317,7 +317,7 @@ class Ledger(Generic[C]):
         return slot if slot._taken else None
 
     def put_back(self, slot: Slot[C]) -> None:
-        """What was taken and cannot be used is there for others."""
+        """Make an unused connection or slot available again."""
         if slot.conn is None:
             slot.vacate()
         else:
@@ -331,7 +331,7 @@ class Ledger(Generic[C]):
         exception of a signal may strike between any two steps: each leaves what the next call can
         go on from.
         """
-        # Who returns from a callback in a child may come here with its parent's ledger.
+        # A callback may have forked: in the child this is the parent's ledger.
         if not self.alive:
             return
         self.serving += 1

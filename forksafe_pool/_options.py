@@ -1,4 +1,4 @@
-"""Check options where they are given: the errors name the option, the value and the fix."""
+"""Validate options at construction: the errors name the option, the value and the fix."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def seconds(name: str, value: Any) -> float:
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
     try:
         number = float(value)
-    except OverflowError:  # a whole number past all floats
+    except OverflowError:  # an integer too large for a float
         number = math.inf if value > 0 else -math.inf
     if math.isnan(number) or number < 0:
         raise ValueError(f"{name} must be 0 seconds or more, not {value!r}")
@@ -79,7 +79,7 @@ def function(name: str, value: Any, *arguments: str) -> Callable[..., Any]:
         raise TypeError(f"{name} must be a function that is no generator and not async: {value!r}")
     try:
         signature = inspect.signature(value)
-    except (TypeError, ValueError):  # written in C: it does not tell
+    except (TypeError, ValueError):  # written in C: it has no signature
         return value  # type: ignore[no-any-return]
     try:
         signature.bind(*arguments)
@@ -106,7 +106,7 @@ def takes_timeout(connect: Callable[..., Any]) -> inspect.Parameter | None:
         return None
     try:
         parameter = inspect.signature(connect).parameters.get("timeout")
-        # A decorator may take less than what it wraps.
+        # A decorator may accept fewer arguments than the function it wraps.
         inspect.signature(connect, follow_wrapped=False).bind_partial(timeout=None)
     except (TypeError, ValueError):
         return None
@@ -169,6 +169,6 @@ def text_or_none(name: str, value: Any) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about a name that is not known; empty where none is near."""
+    """The end of a message about a name that is not known; empty if there is no close match."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return "".join(f', did you mean "{near}"?' for near in close)

@@ -1,4 +1,4 @@
-"""How a caller comes by a slot: at once, in the queue, or not at all."""
+"""Take a slot, wait for one, or fail."""
 
 from __future__ import annotations
 

@@ -90,13 +90,13 @@ class Upkeep(Generic[C]):
     def _back_off(self, ledger: Ledger[C], deadline: Deadline) -> None:
         """Wait before another attempt to connect: until a random time after the last one.
 
-        Longer after more failures, so that a server that comes back is not met by everybody at
-        once. Who does not wait at all fails as long as somebody has tried that recently.
+        Grows with the number of failures, so that clients do not all reconnect at once.
+        Non-blocking callers are rejected while another attempt was made that recently.
         """
         longest = min(_BACK_OFF_AT_MOST, _BACK_OFF_FIRST * 2.0 ** min(ledger.failures - 1, 9))
         seconds = longest * _chance()
         now = monotonic()
-        # A clock that has jumped is believed no further than a wait may last.
+        # After a clock jump, never wait longer than the maximum back-off.
         if deadline.seconds == 0:
             if ledger.failures >= _FREE_ATTEMPTS and 0 < ledger.retry_at - now <= _BACK_OFF_AT_MOST:
                 raise self._backed_off(ledger)
@@ -104,7 +104,7 @@ class Upkeep(Generic[C]):
             return
         seconds -= max(0.0, now - ledger.tried_at)
         if seconds <= 0:
-            ledger.tried_at = now  # the others wait for what this one finds
+            ledger.tried_at = now  # the others wait for the outcome of this one
             return
         left = deadline.left()
         # By its module: gevent patches it there.
@@ -135,7 +135,7 @@ class Upkeep(Generic[C]):
             raise self._driver.error(PoolClosed, f"{self.name} {state}")
 
     def _open(self, ledger: Ledger[C], slot: Slot[C], deadline: Deadline) -> None:
-        """Connect, after a wait where attempts have failed just now."""
+        """Connect, after a back-off if recent attempts have failed."""
         if ledger.failures:
             self._back_off(ledger, deadline)
         generation = ledger.generation
@@ -208,14 +208,14 @@ class Upkeep(Generic[C]):
         """An attempt to connect failed, which had ``timeout`` seconds."""
         ledger.connect_errors += 1
         if not isinstance(error, Exception):
-            return  # who connected was killed, which says nothing of the server
+            return  # the caller was killed, which says nothing about the server
         had_time = timeout is None or timeout >= _FAIR_CHANCE or not isinstance(error, TimeoutError)
         if not had_time or raised_by_handler(error):
             return
         if self._driver.is_server_failure(error):
             ledger.note_failure(error, monotonic())
 
-    # -- judged -------------------------------------------------------------------------------
+    # -- checked ------------------------------------------------------------------------------
 
     def _idle_since(self, slot: Slot[C]) -> float:
         """When it was released; earlier for one that expires soon, and is replaced then."""
@@ -250,14 +250,14 @@ class Upkeep(Generic[C]):
             slot.expires_at = slot.unseen
 
     def _owns_descriptor(self, ledger: Ledger[C], slot: Slot[C]) -> bool:
-        """Whether its descriptor is its own: to read or to write might reach somebody else's."""
+        """Whether the descriptor is still the connection's; if not, I/O may reach another file."""
         end = ledger.ends.get(slot.key)
         return end is None or self._driver.owns_descriptor(slot.conn, end)  # type: ignore[arg-type]
 
     # -- given back, closed -------------------------------------------------------------------
 
     def _look_after(self, ledger: Ledger[C], now: float) -> None:
-        """Something has just become available, and somebody waits for it or upkeep is due."""
+        """Called when a connection has become available, if there are waiters or upkeep is due."""
         is_due = now >= ledger.reap_at
         if is_due:
             self._close_surplus(ledger)
@@ -296,7 +296,7 @@ class Upkeep(Generic[C]):
                 with DeadEnd() as dead_end:
                     self._cut_off(conn, dead_end, ledger.ends.get(id(conn)))
         finally:
-            slot.let_go()  # only now: a fork meanwhile has it to sever
+            slot.let_go()  # only now: a child forked meanwhile must sever it
 
     def _reap(self, ledger: Ledger[C], now: float) -> None:
         """Close what is more than max_size allows, or has been idle for longer than max_idle; the
@@ -340,7 +340,7 @@ class Upkeep(Generic[C]):
                 self._retire(ledger, slot)
 
     def _put_back(self, ledger: Ledger[C], slot: Slot[C]) -> None:
-        """What was taken and is not used is there for others."""
+        """Make an unused connection or slot available again."""
         if slot.is_drained:
             self._retire(ledger, slot)
         else:
@@ -405,7 +405,7 @@ class Upkeep(Generic[C]):
     def _checkpid(self) -> Ledger[C]:
         raise NotImplementedError
 
-    # -- cut off ------------------------------------------------------------------------------
+    # -- severed ------------------------------------------------------------------------------
 
     def _cut_off(self, conn: C, dead_end: DeadEnd, end: End | None = None) -> bool:
         severed = self._driver.sever(conn, dead_end, End() if end is None else end)
