@@ -95,9 +95,8 @@ class Inheritance(Upkeep[C]):
                     ledger.half_made += sockets
                 idle = {id(slot.conn) for slot in list(ancestor.available)}
                 for key, conn in list(ancestor.connections.items()):
-                    if (
-                        key not in ancestor.connections
-                    ):  # a signal handler has used the pool meanwhile
+                    # A signal handler may have used the pool meanwhile.
+                    if key not in ancestor.connections:
                         continue
                     found.add(key)
                     # Before: what is interrupted is resumed with what is known by then.
