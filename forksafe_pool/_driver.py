@@ -276,3 +276,17 @@ class Driver(Generic[C]):
 
         Not closed: a thread that does not exist here may have held the driver's lock on it.
         """
+
+
+def driver_or_callbacks(driver: Driver[C] | None, callbacks: Mapping[str, Any]) -> Driver[C]:
+    """``driver``, or one that is made of the callbacks. Raises TypeError if both are given."""
+    if driver is None:
+        return Driver(**callbacks)
+    if not isinstance(driver, Driver):
+        raise TypeError(f"driver must be a forksafe_pool.extend.Driver, not {driver!r}")
+    given = [name for name, callback in callbacks.items() if callback is not None]
+    if given:
+        raise TypeError(
+            f"give Pool a driver or callbacks, not both: pass {', '.join(given)} to the driver"
+        )
+    return driver

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from forksafe_pool import _options
 from forksafe_pool._clock import POOL_TIMEOUT, Deadline, monotonic
-from forksafe_pool._driver import Driver
+from forksafe_pool._driver import Driver, driver_or_callbacks
 from forksafe_pool._fork import attempts, registry
 from forksafe_pool._fork.inheritance import Inheritance
 from forksafe_pool._lease import Lease
@@ -119,7 +119,7 @@ class Pool(Waiting[C], Inheritance[C]):
             "fileno": fileno,
             "evict_on": evict_on,
         }
-        self._driver: Driver[C] = _driver_of(driver, callbacks)
+        self._driver: Driver[C] = driver_or_callbacks(driver, callbacks)
         self._driver.join(self._name)
         self._resets = self._driver.has_reset
         self.lease_class = type(self).lease_class  # CPython finds it faster here
@@ -490,16 +490,3 @@ def pools() -> list[Pool[Any]]:
     """Return every pool of this process; inherited ones have detected the fork."""
     registry.settle()
     return [pool for pool in registry.living() if isinstance(pool, Pool)]
-
-
-def _driver_of(driver: Driver[C] | None, callbacks: dict[str, Any]) -> Driver[C]:
-    if driver is None:
-        return Driver(**callbacks)
-    if not isinstance(driver, Driver):
-        raise TypeError(f"driver must be a forksafe_pool.extend.Driver, not {driver!r}")
-    given = [name for name, callback in callbacks.items() if callback is not None]
-    if given:
-        raise TypeError(
-            f"give Pool a driver or callbacks, not both: pass {', '.join(given)} to the driver"
-        )
-    return driver
