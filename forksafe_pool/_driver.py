@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from forksafe_pool import _options
 from forksafe_pool._errors import PoolError
-from forksafe_pool._fork.descriptor import End, find_descriptor, is_closed, owns_descriptor
+from forksafe_pool._fork.descriptor import Descriptor, find_descriptor, is_closed, owns_descriptor
 from forksafe_pool._fork.sever import DeadEnd, is_readable, sever
 
 C = TypeVar("C")
@@ -26,10 +26,10 @@ _MISTAKES = (
 
 
 class Driver(Generic[C]):
-    """The driver's side of one pool: the callbacks of `Pool`, and what is done without them.
+    """The driver's side of one pool: the callbacks of `Pool`, and the defaults without them.
 
-    A subclass overrides what the callbacks cannot say, and is given as ``Pool(driver=…)``. One that
-    overrides `connect` needs no callback at all.
+    A subclass overrides methods where callbacks are not enough, and is passed as
+    ``Pool(driver=…)``. If it overrides `connect`, it needs no callbacks.
 
     Parameters:
         connect, check, configure, reset, close, fileno, evict_on: as for `Pool`.
@@ -38,10 +38,10 @@ class Driver(Generic[C]):
         TypeError, ValueError: an argument is wrong; the message names it.
     """
 
-    #: For each of the pool's errors the one to raise instead: the library's own as well.
+    #: Which error to raise instead of each of the pool's, to match the library's own errors too.
     error_classes: Mapping[type[PoolError], type[PoolError]] = {}
 
-    #: The name of the pool that it belongs to, for messages.
+    #: The name of its pool, for messages.
     pool_name = "a pool"
 
     def __init__(
@@ -55,7 +55,7 @@ class Driver(Generic[C]):
         fileno: Callable[[C], int] | None = None,
         evict_on: Callable[[BaseException], object] | None = None,
     ) -> None:
-        self._is_taken = False
+        self._is_assigned = False
         if connect is None and type(self).connect is not Driver.connect:
             connect = self._no_callback
         self._connect: Callable[..., C] = _options.connect_function(connect)
@@ -76,13 +76,13 @@ class Driver(Generic[C]):
     def _no_callback() -> C:
         raise NotImplementedError("this driver has no connect callback")
 
-    def join(self, pool_name: str) -> None:
-        """Belong to a pool from now on. Raises ValueError if it belongs to another one."""
-        if self._is_taken:
+    def assign_to(self, pool_name: str) -> None:
+        """Bind the driver to its pool. Raises ValueError if it belongs to another one already."""
+        if self._is_assigned:
             raise ValueError(
-                f"driver belongs to {self.pool_name} already, and {pool_name} needs one of its own"
+                f"driver already belongs to {self.pool_name}: create another one for {pool_name}"
             )
-        self._is_taken, self.pool_name = True, pool_name
+        self._is_assigned, self.pool_name = True, pool_name
 
     def error(self, kind: type[E], message: str) -> E:
         """An error of the pool, as `error_classes` has it."""
@@ -158,14 +158,15 @@ class Driver(Generic[C]):
             PoolError, f"{name} of {self.pool_name} is async: the pool is for threads"
         )
 
-    def descriptor_of(self, conn: C) -> End:
-        """Where the descriptor of a new connection leads: for `note`, or whoever connects it."""
-        return End()
+    def descriptor_of(self, conn: C) -> Descriptor:
+        """The record of a new connection's descriptor, which `record_descriptor` fills in."""
+        return Descriptor()
 
-    def record_descriptor(self, conn: C, end: End) -> bool:
-        """What is to be known of a connection that was just made. Raises TypeError.
+    def record_descriptor(self, conn: C, descriptor: Descriptor) -> bool:
+        """Record the descriptor of a new connection. Raises TypeError if `fileno` returns none.
 
-        False where it is not connected yet: it is looked at again when it was used.
+        Returns False if the connection is not connected yet: the pool tries again when the
+        connection is released.
         """
         number: Any = -1
         try:
@@ -180,14 +181,14 @@ class Driver(Generic[C]):
                 f"there is none; it returned {number!r}"
             )
         if number >= 0:
-            end.note(number, conn)
+            descriptor.record(number, conn)
         return number >= 0
 
     def fileno(self, conn: C) -> int:
-        """The descriptor of its socket; -1 where it is not connected just now.
+        """Return the descriptor of the connection's socket, or -1 if it is not connected.
 
-        Runs inside the at-fork hook, too: no I/O and no lock. Raises LookupError where a connection
-        shows no socket at all.
+        It also runs inside the at-fork hook: no I/O and no lock. Raises LookupError if the
+        connection does not expose a socket.
         """
         return self._fileno(conn)
 
@@ -206,20 +207,20 @@ class Driver(Generic[C]):
                 raise self._is_async("check", result)
             return result is not False
         try:
-            descriptor = self.fileno(conn)
+            number = self.fileno(conn)
         except LookupError:
             return True  # a driver that shows no socket: nothing to judge by
         except Exception:
             return False
         try:
-            return descriptor >= 0 and not is_readable(descriptor)
+            return number >= 0 and not is_readable(number)
         except (OSError, ValueError):
             return False
 
-    def owns_descriptor(self, conn: C, end: End) -> bool:
+    def owns_descriptor(self, conn: C, descriptor: Descriptor) -> bool:
         """Whether its descriptor leads to it. Where not, it was closed behind the pool's back,
         and the number may be anybody's."""
-        return owns_descriptor(conn, self.fileno, end)
+        return owns_descriptor(conn, self.fileno, descriptor)
 
     def reset_sends(self, conn: C) -> bool:
         """Whether `reset` may say anything to the server."""
@@ -254,14 +255,14 @@ class Driver(Generic[C]):
         except Exception:
             logger.debug("%s: closing a connection failed", self.pool_name, exc_info=True)
 
-    def sever(self, conn: C, dead_end: DeadEnd, end: End) -> bool:
+    def sever(self, conn: C, dead_end: DeadEnd, descriptor: Descriptor) -> bool:
         """Cut an inherited connection off, or forget the descriptor where it is not its own; False
         where the connection must be kept for ever.
 
         May run inside an at-fork callback: no lock, no log, no I/O, nothing raised but what a
         signal's handler raises.
         """
-        return sever(conn, self.fileno, dead_end, end)
+        return sever(conn, self.fileno, dead_end, descriptor)
 
     def unwrap(self, conn: C) -> object:
         """What of it closes its descriptor when it is freed, and refers to no pool."""
@@ -279,7 +280,7 @@ class Driver(Generic[C]):
 
 
 def driver_or_callbacks(driver: Driver[C] | None, callbacks: Mapping[str, Any]) -> Driver[C]:
-    """``driver``, or one that is made of the callbacks. Raises TypeError if both are given."""
+    """Return ``driver``, or a driver that calls the callbacks. Raises TypeError for both."""
     if driver is None:
         return Driver(**callbacks)
     if not isinstance(driver, Driver):

@@ -12,7 +12,7 @@ C = TypeVar("C")
 
 
 class Lender(Protocol[C]):
-    """The pool, as far as a lease knows it."""
+    """What a lease needs of its pool."""
 
     _ledger: Ledger[C]
     _resets: bool

@@ -36,7 +36,7 @@ from typing import Any, Generic, TypeVar
 from forksafe_pool._errors import PoolError
 from forksafe_pool._fork import sentinel
 from forksafe_pool._fork.attempts import Making
-from forksafe_pool._fork.descriptor import End
+from forksafe_pool._fork.descriptor import Descriptor
 
 C = TypeVar("C")
 
@@ -98,7 +98,7 @@ class Slot(Generic[C]):
         if conn is not None and ledger is not None:
             ledger.connections.pop(id(conn), None)
             ledger.slots.pop(id(conn), None)
-            ledger.ends.pop(id(conn), None)
+            ledger.descriptors.pop(id(conn), None)
         return conn
 
     def belongs_to(self, ledger: Ledger[C]) -> bool:
@@ -181,7 +181,7 @@ class Ledger(Generic[C]):
         "closers",
         "connect_errors",
         "connections",
-        "ends",
+        "descriptors",
         "failures",
         "foreign_releases",
         "generation",
@@ -226,7 +226,7 @@ class Ledger(Generic[C]):
         #: Connections that are being made just now, each with the sockets it has opened so far.
         self.making = Making(self.alive)
         #: Where the descriptor of each leads, and of each that was severed and is not freed yet.
-        self.ends: dict[int, End] = {}
+        self.descriptors: dict[int, Descriptor] = {}
         #: A list: few wait as a rule, and an empty deque takes ten times as much.
         self.waiters: list[Waiter[C]] = []
         #: Number of running `serve` calls. May be too high after a signal handler raised in one.

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
         name: str | None
 
 
-#: The options of `Pool` that are the driver's part.
+#: The options of `Pool` that a driver takes.
 _CALLBACKS = ("check", "configure", "reset", "close", "fileno", "evict_on")
 
 
 def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of `Pool` that are callbacks, which a driver takes, and the others."""
+    """Split the options of `Pool` into the callbacks, which a driver takes, and the others."""
     callbacks = {name: value for name, value in options.items() if name in _CALLBACKS}
     return callbacks, {name: options[name] for name in options if name not in callbacks}
 

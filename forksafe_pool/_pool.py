@@ -120,7 +120,7 @@ class Pool(Waiting[C], Inheritance[C]):
             "evict_on": evict_on,
         }
         self._driver: Driver[C] = driver_or_callbacks(driver, callbacks)
-        self._driver.join(self._name)
+        self._driver.assign_to(self._name)
         self._resets = self._driver.has_reset
         self.lease_class = type(self).lease_class  # CPython finds it faster here
         self._closed = False
@@ -410,16 +410,15 @@ class Pool(Waiting[C], Inheritance[C]):
 
     @property
     def size(self) -> int:
-        """How many of `max_size` this process has taken: for connections, and for those that are
-        being made."""
+        """The number of this process's connections, including those that are being made."""
         return self._checkpid().size
 
     def holds(self, conn: C) -> bool:
-        """Whether ``conn`` is in use: acquired from this pool, by this process."""
+        """Whether this process has acquired ``conn`` from this pool and not released it."""
         return id(conn) in self._checkpid().in_use
 
     def is_current(self, conn: C) -> bool:
-        """Whether ``conn`` is in use, and no `drain` since has asked for its replacement."""
+        """Whether ``conn`` is in use, and has not been drained since it was made."""
         slot = self._checkpid().in_use.get(id(conn))
         return slot is not None and not slot.is_drained
 
@@ -434,7 +433,7 @@ class Pool(Waiting[C], Inheritance[C]):
         return [slot.conn for slot in slots if slot.conn is not None]
 
     def all_connections(self) -> list[C]:
-        """Those that are idle, in use, or on their way."""
+        """Return all connections of this process: idle, in use, or in transit between the two."""
         return list(self._checkpid().connections.values())
 
     def for_each_idle(self, function: Callable[[C], object]) -> None:
@@ -450,13 +449,13 @@ class Pool(Waiting[C], Inheritance[C]):
             finally:
                 self._put_back(ledger, slot)
 
-    def watched(self, connect: Callable[[], T]) -> T:
-        """Return ``connect()``. A fork meanwhile finds the sockets that it has opened.
+    def track_connect(self, connect: Callable[[], T]) -> T:
+        """Return ``connect()``, and have a child that is forked meanwhile sever its sockets.
 
-        For connections that connect by themselves, later than they are made: what the pool's own
-        ``connect`` opens is watched anyhow.
+        For connections that connect later than they are created. The pool's own ``connect`` is
+        tracked anyway.
         """
-        return attempts.watched(self._checkpid().making, connect)
+        return attempts.tracked(self._checkpid().making, connect)
 
     def __repr__(self) -> str:
         state = "closed, " if self._closed else ""

@@ -12,7 +12,7 @@ from forksafe_pool._clock import Deadline, monotonic
 from forksafe_pool._driver import Driver
 from forksafe_pool._errors import PoolBackOff, PoolClosed, PoolError, PoolTimeout
 from forksafe_pool._fork import attempts
-from forksafe_pool._fork.descriptor import End
+from forksafe_pool._fork.descriptor import Descriptor
 from forksafe_pool._fork.sever import DeadEnd, give_up_claim, keep_for_ever
 from forksafe_pool._handlers import raised_by_handler
 from forksafe_pool._ledger import UNSEEN, Ledger, Slot
@@ -148,13 +148,13 @@ class Upkeep(Generic[C]):
                     raise error
                 return  # a signal handler has forked, and in the child it is cut off already
             slot.hold(conn)
-            ledger.ends[slot.key] = end = self._driver.descriptor_of(conn)
+            ledger.descriptors[slot.key] = descriptor = self._driver.descriptor_of(conn)
             nonlocal seen
-            seen = self._driver.record_descriptor(conn, end)
+            seen = self._driver.record_descriptor(conn, descriptor)
 
         left = self._left_to_connect(ledger, deadline)
         try:
-            conn: C = attempts.watched(ledger.making, lambda: self._driver.connect(left), hold)
+            conn: C = attempts.tracked(ledger.making, lambda: self._driver.connect(left), hold)
             if slot.conn is None:  # closed, in a child: the caller begins anew
                 return
             ledger.opened += 1
@@ -170,7 +170,7 @@ class Upkeep(Generic[C]):
         else:
             # Connections that were made together are not to expire together.
             slot.expires_at = now + self._max_lifetime * (1 - _LIFETIME_JITTER * _chance())
-        if not seen and not self._driver.record_descriptor(conn, ledger.ends[slot.key]):
+        if not seen and not self._driver.record_descriptor(conn, ledger.descriptors[slot.key]):
             slot.unseen, slot.expires_at = slot.expires_at, UNSEEN
         if ledger.generation != generation:  # drained meanwhile
             slot.expire()
@@ -192,7 +192,7 @@ class Upkeep(Generic[C]):
             self._back_off(ledger, deadline)
         left = self._left_to_connect(ledger, deadline)
         try:
-            attempts.watched(ledger.making, lambda: connect(left))
+            attempts.tracked(ledger.making, lambda: connect(left))
         except BaseException as error:
             self._note_failure(ledger, error, left)
             raise
@@ -245,14 +245,14 @@ class Upkeep(Generic[C]):
 
     def _look_at_unseen(self, ledger: Ledger[C], slot: Slot[C]) -> None:
         """Note where its descriptor leads, if it is connected by now."""
-        seen = self._driver.record_descriptor(slot.conn, ledger.ends[slot.key])  # type: ignore[arg-type]
+        seen = self._driver.record_descriptor(slot.conn, ledger.descriptors[slot.key])  # type: ignore[arg-type]
         if seen and slot.expires_at == UNSEEN:  # else drained meanwhile
             slot.expires_at = slot.unseen
 
     def _owns_descriptor(self, ledger: Ledger[C], slot: Slot[C]) -> bool:
         """Whether the descriptor is still the connection's; if not, I/O may reach another file."""
-        end = ledger.ends.get(slot.key)
-        return end is None or self._driver.owns_descriptor(slot.conn, end)  # type: ignore[arg-type]
+        descriptor = ledger.descriptors.get(slot.key)
+        return descriptor is None or self._driver.owns_descriptor(slot.conn, descriptor)  # type: ignore[arg-type]
 
     # -- given back, closed -------------------------------------------------------------------
 
@@ -288,13 +288,13 @@ class Upkeep(Generic[C]):
         try:
             if ledger.alive:
                 ledger.closed += 1
-                end = ledger.ends.get(id(conn), End())
-                if self._is_harmless(conn, end):
+                descriptor = ledger.descriptors.get(id(conn), Descriptor())
+                if self._is_harmless(conn, descriptor):
                     self._driver.close(conn)
-                    give_up_claim(end)
+                    give_up_claim(descriptor)
             else:
                 with DeadEnd() as dead_end:
-                    self._cut_off(conn, dead_end, ledger.ends.get(id(conn)))
+                    self._cut_off(conn, dead_end, ledger.descriptors.get(id(conn)))
         finally:
             slot.let_go()  # only now: a child forked meanwhile must sever it
 
@@ -407,24 +407,25 @@ class Upkeep(Generic[C]):
 
     # -- severed ------------------------------------------------------------------------------
 
-    def _cut_off(self, conn: C, dead_end: DeadEnd, end: End | None = None) -> bool:
-        severed = self._driver.sever(conn, dead_end, End() if end is None else end)
+    def _cut_off(self, conn: C, dead_end: DeadEnd, descriptor: Descriptor | None = None) -> bool:
+        descriptor = Descriptor() if descriptor is None else descriptor
+        severed = self._driver.sever(conn, dead_end, descriptor)
         if not severed:
             keep_for_ever(conn)
         return severed
 
-    def _is_harmless(self, conn: C, end: End) -> bool:
+    def _is_harmless(self, conn: C, descriptor: Descriptor) -> bool:
         """Whether it may be closed or freed: it has its own descriptor, or has forgotten it."""
-        if self._driver.owns_descriptor(conn, end):
+        if self._driver.owns_descriptor(conn, descriptor):
             return True
         with DeadEnd() as dead_end:
-            return self._cut_off(conn, dead_end, end)
+            return self._cut_off(conn, dead_end, descriptor)
 
     def _forget_lost(self, ledger: Ledger[C]) -> None:
         """Before the drivers' finalizers run: what has lost its descriptor closes nobody else's."""
         with DeadEnd() as dead_end:
             known = list(ledger.connections.values()) + ledger.severed_in_use + ledger.severed_idle
             for conn in known:
-                end = ledger.ends.get(id(conn))
-                if end is not None and not self._driver.owns_descriptor(conn, end):
-                    self._cut_off(conn, dead_end, end)
+                descriptor = ledger.descriptors.get(id(conn))
+                if descriptor is not None and not self._driver.owns_descriptor(conn, descriptor):
+                    self._cut_off(conn, dead_end, descriptor)

@@ -33,8 +33,7 @@ from typing import TYPE_CHECKING
 from forksafe_pool import _options as options
 from forksafe_pool._clock import POOL_TIMEOUT, Deadline, monotonic
 from forksafe_pool._driver import Driver
-from forksafe_pool._fork.descriptor import End as Descriptor
-from forksafe_pool._fork.descriptor import find_descriptor, find_socket, owns_descriptor
+from forksafe_pool._fork.descriptor import Descriptor, find_descriptor, find_socket, owns_descriptor
 from forksafe_pool._fork.local import ProcessLocal
 from forksafe_pool._fork.sentinel import Sentinel, sentinel
 from forksafe_pool._fork.sever import (

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar
 
-from forksafe_pool._fork.descriptor import End, find_descriptor
+from forksafe_pool._fork.descriptor import Descriptor, find_descriptor
 from forksafe_pool._fork.sentinel import Sentinel
 from forksafe_pool._fork.sever import DeadEnd, sever
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Attempt:
     """One call of ``connect``: the sockets it has opened so far, and what it has returned."""
 
-    __slots__ = ("alive", "ends", "made", "sockets", "thread")
+    __slots__ = ("alive", "descriptors", "made", "sockets", "thread")
 
     def __init__(self, alive: Sentinel) -> None:
         #: A thread of a child may go on with it: what it opens there is its own.
@@ -35,7 +35,7 @@ class Attempt:
         self.thread = threading.get_ident()
         self.sockets: list[Any] = []
         #: Where each of them leads, by id().
-        self.ends: dict[int, End] = {}
+        self.descriptors: dict[int, Descriptor] = {}
         self.made: object = None
 
 
@@ -51,7 +51,7 @@ class Making(dict[int, Attempt]):
 _under_way: dict[int, Attempt] = {}
 
 
-def watched(making: Making, make: Callable[[], T], keep: Callable[[T], object] | None = None) -> T:
+def tracked(making: Making, make: Callable[[], T], keep: Callable[[T], object] | None = None) -> T:
     """Return ``make()``, once ``keep`` knows it; meanwhile ``making`` has what it opens."""
     _record_sockets()
     attempt = Attempt(making.alive)
@@ -69,17 +69,18 @@ def watched(making: Making, make: Callable[[], T], keep: Callable[[T], object] |
 
 
 def sever_attempt(
-    making: Making, attempt: Attempt, dead_end: DeadEnd, ends: dict[int, End]
+    making: Making, attempt: Attempt, dead_end: DeadEnd, descriptors: dict[int, Descriptor]
 ) -> list[Any]:
     """Sever what it has opened, and forget it. Returns the sockets, for the caller to free; where
-    each leads by then is in ``ends``."""
+    each leads by then is in ``descriptors``."""
     severed = []
     for sock in list(attempt.sockets):
         with contextlib.suppress(Exception):  # a fork struck while the socket was being made
             # A socket for datagrams is nobody's connection, but a resolver's, or a log's.
             if sock.type != socket.SOCK_DGRAM:
-                end = ends.setdefault(id(sock), attempt.ends.get(id(sock), End()))
-                if sever(sock, find_descriptor, dead_end, end):
+                known = attempt.descriptors.get(id(sock), Descriptor())
+                descriptor = descriptors.setdefault(id(sock), known)
+                if sever(sock, find_descriptor, dead_end, descriptor):
                     severed.append(sock)
     _forget(making, attempt)
     return severed
@@ -113,7 +114,7 @@ def _have_record(cls: Any) -> None:
         attempts = _record(self) if _under_way else ()
         initialize(self, *args, **kwargs)
         for attempt in attempts:
-            _note_end(attempt, self)
+            _record_descriptor(attempt, self)
 
     __init__._forksafe_records = True  # type: ignore[attr-defined]
     with contextlib.suppress(TypeError, AttributeError):  # cannot be changed
@@ -133,8 +134,8 @@ def _record(sock: object) -> list[Attempt]:
     return attempts
 
 
-def _note_end(attempt: Attempt, sock: Any) -> None:
-    end = End()
+def _record_descriptor(attempt: Attempt, sock: Any) -> None:
+    descriptor = Descriptor()
     with contextlib.suppress(AttributeError):  # a stand-in that has no number
-        end.note(sock.fileno(), sock)
-        attempt.ends[id(sock)] = end
+        descriptor.record(sock.fileno(), sock)
+        attempt.descriptors[id(sock)] = descriptor

@@ -22,10 +22,10 @@ from forksafe_pool._handlers import raised_by_handler
 Identity = tuple[int, int]
 
 
-def identify(descriptor: int) -> Identity | None:
-    """What ``descriptor`` leads to; None where it is not open."""
+def identify(number: int) -> Identity | None:
+    """What the descriptor ``number`` leads to; None where it is not open."""
     try:
-        status = os.fstat(descriptor)
+        status = os.fstat(number)
     except (OSError, OverflowError):
         return None
     return status.st_dev, status.st_ino
@@ -34,32 +34,32 @@ def identify(descriptor: int) -> Identity | None:
 class Lost(Exception):
     """A connection's descriptor was closed behind its back: the number may be anybody's."""
 
-    def __init__(self, descriptor: int) -> None:
-        super().__init__(f"descriptor {descriptor} does not lead to the connection any more")
-        self.descriptor = descriptor
+    def __init__(self, number: int) -> None:
+        super().__init__(f"descriptor {number} does not lead to the connection any more")
+        self.number = number
 
 
-class _Noted(NamedTuple):
+class _Recorded(NamedTuple):
     number: int
     identity: Identity
     #: The Python socket whose number it is; None for a driver in C.
     sock: weakref.ref[Any] | None
 
 
-class End:
+class Descriptor:
     """Where one connection's descriptor leads, as far as it is known."""
 
     __slots__ = ("at", "dead", "is_claimed")
 
     def __init__(self) -> None:
         #: None where it has not been seen connected.
-        self.at: _Noted | None = None
+        self.at: _Recorded | None = None
         #: The dead end that it was severed to.
         self.dead: Identity | None = None
         #: Whether its number was free, and was taken for it to close.
         self.is_claimed = False
 
-    def note(self, number: int, conn: Any) -> None:
+    def record(self, number: int, conn: Any) -> None:
         """``conn`` has just been connected, by this descriptor."""
         identity = identify(number)
         if identity is None:
@@ -70,16 +70,16 @@ class End:
             with contextlib.suppress(TypeError):
                 reference = weakref.ref(sock)
         self.dead = None
-        self.at = _Noted(number, identity, reference)  # at once: a fork may strike
+        self.at = _Recorded(number, identity, reference)  # at once: a fork may strike
 
     def clear(self) -> None:
         """Called before the connection connects again."""
         self.at = self.dead = None
         self.is_claimed = False
 
-    def is_dead(self, descriptor: int) -> bool:
+    def is_dead(self, number: int) -> bool:
         """Whether it is severed already."""
-        return self.dead is not None and identify(descriptor) == self.dead
+        return self.dead is not None and identify(number) == self.dead
 
     def socket(self, conn: Any) -> Any:
         """The Python socket of ``conn``; None for a driver in C."""
@@ -89,21 +89,21 @@ class End:
         return sock
 
     def _is_current(self, number: int, conn: Any) -> bool:
-        """Whether what was noted is of this connection, not of one that it has replaced by itself.
+        """Whether the record is of this connection, and not of one that the client has replaced.
 
-        Clients in Python that connect anew make a new socket object, often with the old number.
+        Python clients that reconnect create a new socket object, often with the old number.
         """
         if self.at is None or self.at.number != number:
             return False
         if self.at.sock is None:
             return True
-        noted, current = self.at.sock(), find_socket(conn)
-        if noted is None or noted.fileno() != number:
+        recorded, current = self.at.sock(), find_socket(conn)
+        if recorded is None or recorded.fileno() != number:
             return False
-        return current is None or current is noted
+        return current is None or current is recorded
 
 
-def locate(conn: Any, fileno: Callable[[Any], int], end: End) -> int:
+def locate(conn: Any, fileno: Callable[[Any], int], descriptor: Descriptor) -> int:
     """The descriptor of ``conn``, which leads where it should; -1 where there is none.
 
     Raises Lost where it does not, and what ``fileno`` raises where nothing is known.
@@ -114,29 +114,29 @@ def locate(conn: Any, fileno: Callable[[Any], int], end: End) -> int:
             raise TypeError(f"{number!r} is no descriptor")
     except Exception as error:
         # mysqlclient's does while another thread is inside the driver.
-        if end.at is None or raised_by_handler(error):
+        if descriptor.at is None or raised_by_handler(error):
             raise
-        number = -1 if is_closed(conn) else end.at.number
+        number = -1 if is_closed(conn) else descriptor.at.number
     if number < 0:
         return -1
-    if end.is_dead(number):
+    if descriptor.is_dead(number):
         return number
-    if end._is_current(number, conn):
+    if descriptor._is_current(number, conn):
         found = identify(number)
-        if end.at is not None and found == end.at.identity:
+        if descriptor.at is not None and found == descriptor.at.identity:
             return number
         raise Lost(number)
     # It connected after the pool looked.
     if not _may_be_of(number, find_socket(conn)):
         raise Lost(number)
-    end.note(number, conn)
+    descriptor.record(number, conn)
     return number
 
 
-def owns_descriptor(conn: Any, fileno: Callable[[Any], int], end: End) -> bool:
+def owns_descriptor(conn: Any, fileno: Callable[[Any], int], descriptor: Descriptor) -> bool:
     """Whether the descriptor of ``conn`` is its own, or not to be known."""
     try:
-        locate(conn, fileno, end)
+        locate(conn, fileno, descriptor)
     except Lost:
         return False
     except Exception as error:
@@ -146,7 +146,7 @@ def owns_descriptor(conn: Any, fileno: Callable[[Any], int], end: End) -> bool:
 
 
 def _may_be_of(number: int, sock: Any) -> bool:
-    """Whether a descriptor that was not noted may be a connection's, a Python socket's or not."""
+    """Whether an unrecorded descriptor may be a connection's, of a Python socket or not."""
     try:
         if not stat.S_ISSOCK(os.fstat(number).st_mode):
             return False

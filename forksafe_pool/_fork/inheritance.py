@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from forksafe_pool._fork import registry
 from forksafe_pool._fork.attempts import sever_attempt
-from forksafe_pool._fork.descriptor import End, find_descriptor
+from forksafe_pool._fork.descriptor import Descriptor, find_descriptor
 from forksafe_pool._fork.sever import DeadEnd, give_up_claim, sever
 from forksafe_pool._ledger import Ledger
 from forksafe_pool._upkeep import Upkeep
@@ -90,7 +90,7 @@ class Inheritance(Upkeep[C]):
                     made: Any = attempt.made
                     if made is not None:
                         ancestor.connections.setdefault(id(made), made)
-                    sockets = sever_attempt(ancestor.making, attempt, dead_end, ledger.ends)
+                    sockets = sever_attempt(ancestor.making, attempt, dead_end, ledger.descriptors)
                     kept.update((id(sock), sock) for sock in sockets)
                     ledger.half_made += sockets
                 idle = {id(slot.conn) for slot in list(ancestor.available)}
@@ -100,10 +100,10 @@ class Inheritance(Upkeep[C]):
                         continue
                     found.add(key)
                     # Before: what is interrupted is resumed with what is known by then.
-                    end = ledger.ends[key] = ancestor.ends.setdefault(
+                    descriptor = ledger.descriptors[key] = ancestor.descriptors.setdefault(
                         key, self._driver.descriptor_of(conn)
                     )
-                    if self._cut_off(conn, dead_end, end):
+                    if self._cut_off(conn, dead_end, descriptor):
                         kept[key] = self._driver.unwrap(conn)
                         _add(ledger.severed_idle if key in idle else ledger.severed_in_use, conn)
                     ledger.severed += 1
@@ -112,7 +112,8 @@ class Inheritance(Upkeep[C]):
                 # Of a child that forked before it freed them.
                 for left in (ancestor.severed_idle, ancestor.severed_in_use, ancestor.half_made):
                     for one in list(left):
-                        ledger.ends[id(one)] = ancestor.ends.get(id(one), End())
+                        known = ancestor.descriptors.get(id(one), Descriptor())
+                        ledger.descriptors[id(one)] = known
                 _move(ancestor.severed_idle, ledger.severed_idle)
                 _move(ancestor.severed_in_use, ledger.severed_in_use)
                 _move(ancestor.half_made, ledger.half_made)
@@ -124,23 +125,23 @@ class Inheritance(Upkeep[C]):
         with contextlib.suppress(IndexError), DeadEnd() as dead_end:
             while True:
                 sock = ledger.half_made.pop()
-                end = ledger.ends.pop(id(sock), End())
-                if sever(sock, find_descriptor, dead_end, end):
+                descriptor = ledger.descriptors.pop(id(sock), Descriptor())
+                if sever(sock, find_descriptor, dead_end, descriptor):
                     sock.close()
                 kept.pop(id(sock), None)
         with contextlib.suppress(IndexError):
             while True:
                 conn = ledger.severed_in_use.pop()
-                if self._is_harmless(conn, ledger.ends.pop(id(conn), End())):
+                if self._is_harmless(conn, ledger.descriptors.pop(id(conn), Descriptor())):
                     self._driver.free_severed(conn)
                 kept.pop(id(conn), None)
         with contextlib.suppress(IndexError):
             while True:
                 conn = ledger.severed_idle.pop()
-                end = ledger.ends.pop(id(conn), End())
-                if self._is_harmless(conn, end):
+                descriptor = ledger.descriptors.pop(id(conn), Descriptor())
+                if self._is_harmless(conn, descriptor):
                     self._driver.close_severed(conn)
-                    give_up_claim(end)
+                    give_up_claim(descriptor)
                 kept.pop(id(conn), None)
 
 

@@ -15,15 +15,15 @@ from forksafe_pool._fork import sentinel
 
 
 class Member(Protocol):
-    """What a pool is here."""
+    """What the registry needs of a pool."""
 
     _ledger: Any
 
     def _settle(self) -> bool:
-        """Sever what came through a fork, or what is left of it; False if a thread is at it."""
+        """Sever what was inherited. Returns False if another thread is doing it."""
 
     def _forget_lost(self, ledger: Any) -> None:
-        """Have what has lost its descriptor close nobody else's."""
+        """Keep connections that have lost their descriptor from closing another file's."""
 
 
 # Not a WeakSet: that one cannot be listed while another thread adds to it.

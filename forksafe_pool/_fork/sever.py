@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from forksafe_pool._fork.descriptor import End, Identity, Lost, find_socket, identify, locate
+from forksafe_pool._fork.descriptor import Descriptor, Identity, Lost, find_socket, identify, locate
 from forksafe_pool._handlers import raised_by_handler
 
 try:
@@ -48,40 +48,40 @@ class DeadEnd:
         self._socket: socket.socket | None = None
         self.identity: Identity | None = None
 
-    def replace(self, descriptor: int, end: End | None = None) -> bool:
-        """Make ``descriptor`` lead here instead of to wherever it led. Raises OSError.
+    def replace(self, number: int, descriptor: Descriptor | None = None) -> bool:
+        """Make the descriptor ``number`` lead here instead of to wherever it led. Raises OSError.
 
         False where no descriptor was left and another thread has taken this very number.
         """
         if not self._open():
             # No descriptor is left for a placeholder: free this number for an instant and reuse it.
-            os.close(descriptor)
-            return self.claim(descriptor, end)
-        if end is not None:
-            end.dead = self.identity  # before: an exception may strike when it is done
-        os.dup2(self._number, descriptor, inheritable=False)
+            os.close(number)
+            return self.claim(number, descriptor)
+        if descriptor is not None:
+            descriptor.dead = self.identity  # before: an exception may strike when it is done
+        os.dup2(self._number, number, inheritable=False)
         return True
 
-    def claim(self, descriptor: int, end: End | None = None) -> bool:
+    def claim(self, number: int, descriptor: Descriptor | None = None) -> bool:
         """Have a number that is free lead here; False where somebody else has it by now."""
         if self._number < 0:
             try:
                 self._hold(_lone_socket())
             except OSError:
                 return False
-            if self._socket is not None and self._number == descriptor:
+            if self._socket is not None and self._number == number:
                 self._socket.detach()  # from now on the connection's
                 self._socket = None
-        if self._number != descriptor:
+        if self._number != number:
             try:
-                claimed = fcntl.fcntl(self._number, fcntl.F_DUPFD_CLOEXEC, descriptor)
+                claimed = fcntl.fcntl(self._number, fcntl.F_DUPFD_CLOEXEC, number)
             except (OSError, AttributeError):  # or not POSIX
                 return False
-            if claimed != descriptor:
+            if claimed != number:
                 os.close(claimed)
                 return False
-        if end is not None:
-            end.dead = self.identity
+        if descriptor is not None:
+            descriptor.dead = self.identity
         return True
 
     def _open(self) -> bool:
@@ -125,7 +125,7 @@ def _lone_socket() -> socket.socket:
 
 
 def sever(
-    conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd, end: End | None = None
+    conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd, descriptor: Descriptor | None = None
 ) -> bool:
     """Sever ``conn``, or forget its descriptor where that is somebody else's by now.
 
@@ -134,13 +134,13 @@ def sever(
 
     What a signal's handler raises here reaches the caller when ``conn`` is severed.
     """
-    end = End() if end is None else end
+    descriptor = Descriptor() if descriptor is None else descriptor
     struck: Exception | None = None
     failures = 0
     for _ in range(_ATTEMPTS):
         try:
             with _pinned(conn):
-                severed = _sever(conn, fileno, dead_end, end)
+                severed = _sever(conn, fileno, dead_end, descriptor)
             break
         except Exception as error:
             if raised_by_handler(error):
@@ -157,22 +157,24 @@ def sever(
     return severed
 
 
-def _sever(conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd, end: End) -> bool:
+def _sever(
+    conn: Any, fileno: Callable[[Any], int], dead_end: DeadEnd, descriptor: Descriptor
+) -> bool:
     try:
-        descriptor = locate(conn, fileno, end)
-        if descriptor < 0 or end.is_dead(descriptor) or dead_end.replace(descriptor, end):
+        number = locate(conn, fileno, descriptor)
+        if number < 0 or descriptor.is_dead(number) or dead_end.replace(number, descriptor):
             return True
     except Lost as lost:
-        descriptor = lost.descriptor
-    sock = end.socket(conn)
+        number = lost.number
+    sock = descriptor.socket(conn)
     if sock is not None:
         # Not closed. The memory of TLS has the number as well.
         if getattr(sock, "_sslobj", None) is not None:
             sock._sslobj = None
         sock.detach()
         return True
-    if identify(descriptor) is None and dead_end.claim(descriptor, end):
-        end.is_claimed = True
+    if identify(number) is None and dead_end.claim(number, descriptor):
+        descriptor.is_claimed = True
         return True
     return False
 
@@ -192,11 +194,12 @@ class own_errors_suppressed:  # noqa: N801 - as contextlib.suppress
         return isinstance(error, Exception) and not raised_by_handler(error)
 
 
-def give_up_claim(end: End) -> None:
+def give_up_claim(descriptor: Descriptor) -> None:
     """After a close: a driver that had closed its descriptor itself has not closed ours."""
-    if end.is_claimed and end.at is not None and end.is_dead(end.at.number):
-        end.is_claimed = False
-        os.close(end.at.number)
+    at = descriptor.at
+    if descriptor.is_claimed and at is not None and descriptor.is_dead(at.number):
+        descriptor.is_claimed = False
+        os.close(at.number)
 
 
 def _pinned(conn: Any) -> contextlib.AbstractContextManager[object]:
@@ -224,10 +227,10 @@ def _keep_through_exit() -> None:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(conn))
 
 
-def is_readable(descriptor: int) -> bool:
+def is_readable(number: int) -> bool:
     """Whether a read would not block: data or end-of-file is there."""
     if hasattr(select, "poll"):
         poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
+        poll.register(number, select.POLLIN)
         return bool(poll.poll(0))
-    return bool(select.select([descriptor], [], [], 0)[0])
+    return bool(select.select([number], [], [], 0)[0])

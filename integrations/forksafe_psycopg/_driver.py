@@ -49,8 +49,8 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
     the ``cancel`` methods.
     """
     itself = weakref.ref(conn)  # a cycle would keep a dropped connection until the GC runs
-    end: Descriptor = Descriptor()
-    setattr(conn, _END, end)
+    descriptor = Descriptor()
+    setattr(conn, _DESCRIPTOR, descriptor)
 
     def asking(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
@@ -63,7 +63,7 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
             if not alive:
                 pools()
                 with DeadEnd() as dead_end:  # the pool may be gone, or not hold it yet
-                    if not sever(conn, _descriptor, dead_end, end):
+                    if not sever(conn, _descriptor, dead_end, descriptor):
                         keep_for_ever(conn)
                         if name == "close":
                             return None
@@ -81,7 +81,7 @@ def ask_first(conn: Connection[Any], alive: Sentinel) -> None:
             setattr(conn, name, asking(name, method))
 
 
-_END = "_forksafe_end"
+_DESCRIPTOR = "_forksafe_descriptor"
 
 
 class PsycopgDriver(Driver[Connection[Any]]):
@@ -128,8 +128,8 @@ class PsycopgDriver(Driver[Connection[Any]]):
         return error
 
     def descriptor_of(self, conn: Connection[Any]) -> Descriptor:
-        end: Descriptor | None = getattr(conn, _END, None)
-        return Descriptor() if end is None else end
+        descriptor: Descriptor | None = getattr(conn, _DESCRIPTOR, None)
+        return Descriptor() if descriptor is None else descriptor
 
     def configure(self, conn: Connection[Any]) -> None:
         super().configure(conn)

@@ -52,17 +52,17 @@ class CountsReplies(LimitsConnecting):
     #: Whether the server has returned READONLY: it became a replica in a failover.
     is_read_only = False
     #: The descriptor of its socket, recorded when it is opened.
-    _end: Descriptor | None = None
+    _descriptor: Descriptor | None = None
     #: Whether the metrics count it as used.
     is_counted = False
 
     def _connect(self) -> Any:
         alive = sentinel()  # a fork may happen during the connect
-        end = end_of(self)
-        end.clear()
+        descriptor = descriptor_of(self)
+        descriptor.clear()
         sock = super()._connect()
         with own_errors_suppressed():  # a custom class may return anything
-            end.note(sock.fileno(), sock)
+            descriptor.record(sock.fileno(), sock)
         self._alive = alive
         # An instance attribute is found faster.
         self.is_counted = self.is_counted
@@ -80,9 +80,9 @@ class CountsReplies(LimitsConnecting):
         if not self._alive:
             self._leave_parent()
         sock: Any = self._sock
-        if sock is not None and not owns_descriptor(sock, find_descriptor, end_of(self)):
+        if sock is not None and not owns_descriptor(sock, find_descriptor, descriptor_of(self)):
             with DeadEnd() as dead_end:
-                cut_off(sock, find_descriptor, dead_end, end_of(self))
+                cut_off(sock, find_descriptor, dead_end, descriptor_of(self))
 
     def can_read(self, *args: Any, **kwargs: Any) -> Any:
         self._leave_others()
@@ -173,13 +173,13 @@ def bare(conn: Any) -> Any:
     return getattr(conn, "_conn", conn)
 
 
-def end_of(conn: Any) -> Descriptor:
+def descriptor_of(conn: Any) -> Descriptor:
     """The descriptor of its socket."""
     conn = bare(conn)
-    end: Descriptor | None = getattr(conn, "_end", None)
-    if end is None:
-        end = conn._end = Descriptor()
-    return end
+    descriptor: Descriptor | None = getattr(conn, "_descriptor", None)
+    if descriptor is None:
+        descriptor = conn._descriptor = Descriptor()
+    return descriptor
 
 
 def is_connected(conn: Any) -> bool:
@@ -233,9 +233,9 @@ def forget_socket(conn: Any) -> None:
     conn.unread_replies = 0
     conn._parser.on_disconnect()
     if sock is not None:
-        if not owns_descriptor(sock, find_descriptor, end_of(conn)):
+        if not owns_descriptor(sock, find_descriptor, descriptor_of(conn)):
             with DeadEnd() as dead_end:
-                cut_off(sock, find_descriptor, dead_end, end_of(conn))
+                cut_off(sock, find_descriptor, dead_end, descriptor_of(conn))
         sock.close()
 
 
@@ -249,7 +249,7 @@ def sever(conn: Any, dead_end: DeadEnd) -> bool:
     alive = getattr(bare(conn), "_alive", True)  # True: its process is unknown
     if sock is not None and alive is not True and alive:
         return True
-    severed = sock is None or cut_off(sock, find_descriptor, dead_end, end_of(conn))
+    severed = sock is None or cut_off(sock, find_descriptor, dead_end, descriptor_of(conn))
     if severed:
         with own_errors_suppressed():
             make_usable_after_fork(conn, sock)

@@ -58,19 +58,19 @@ class RedisDriver(Driver[Any]):
         return _connection.is_connected(conn)
 
     def descriptor_of(self, conn: Any) -> Descriptor:
-        return _connection.end_of(conn) if _is_redis(conn) else super().descriptor_of(conn)
+        return _connection.descriptor_of(conn) if _is_redis(conn) else super().descriptor_of(conn)
 
-    def record_descriptor(self, conn: Any, end: Descriptor) -> bool:
+    def record_descriptor(self, conn: Any, descriptor: Descriptor) -> bool:
         # A redis-py connection records it when it connects.
-        return _is_redis(conn) or super().record_descriptor(conn, end)
+        return _is_redis(conn) or super().record_descriptor(conn, descriptor)
 
-    def owns_descriptor(self, conn: Any, end: Descriptor) -> bool:
-        return super().owns_descriptor(_connection.bare(conn), end)
+    def owns_descriptor(self, conn: Any, descriptor: Descriptor) -> bool:
+        return super().owns_descriptor(_connection.bare(conn), descriptor)
 
-    def sever(self, conn: Any, dead_end: DeadEnd, end: Descriptor) -> bool:
+    def sever(self, conn: Any, dead_end: DeadEnd, descriptor: Descriptor) -> bool:
         if _is_redis(conn):
             return _connection.sever(conn, dead_end)
-        return super().sever(conn, dead_end, end)
+        return super().sever(conn, dead_end, descriptor)
 
     def unwrap(self, conn: Any) -> object:
         # A connection refers to its pool, through redis-py's handlers.
@@ -176,7 +176,7 @@ class Connections(Pool[Any]):
         left = self._left_to_connect(ledger, deadline)
         start = monotonic()
         try:
-            self.watched(lambda: _connection.connect(conn, left))
+            self.track_connect(lambda: _connection.connect(conn, left))
         except BaseException as error:
             self._note_failure(ledger, error, left)
             raise

@@ -48,22 +48,22 @@ class Record(_ConnectionRecord):
         self.alive = sentinel()
         self._queue_pool: Owner = pool
         #: The recorded descriptor of its connection.
-        self.end = Descriptor()
+        self.descriptor = Descriptor()
         super().__init__(pool, connect=False)
 
     @property
     def dialect(self) -> Any:
         return self._queue_pool._dialect
 
-    def note_end(self) -> None:
+    def record_descriptor(self) -> None:
         """Record the descriptor after a connect. Not every driver exposes it, and mocks in
         SQLAlchemy's tests count their calls, so they are not called."""
         conn: Any = self.dbapi_connection
         sock = find_socket(conn)
         if sock is not None:
-            self.end.note(sock.fileno(), conn)
+            self.descriptor.record(sock.fileno(), conn)
         elif hasattr(type(conn), "fileno"):
-            self.end.note(conn.fileno(), conn)
+            self.descriptor.record(conn.fileno(), conn)
 
     @property
     def fairy_ref(self) -> weakref.ref[_ConnectionFairy] | None:

@@ -58,22 +58,24 @@ class RecordDriver(Driver[Record]):
         record.close()
 
     def descriptor_of(self, record: Record) -> Descriptor:
-        return record.end
+        return record.descriptor
 
-    def record_descriptor(self, record: Record, end: Descriptor) -> bool:
+    def record_descriptor(self, record: Record, descriptor: Descriptor) -> bool:
         return True  # done after each connect of the record
 
     def is_alive(self, record: Record) -> bool:
         return True  # SQLAlchemy checks it, if configured to
 
-    def owns_descriptor(self, record: Record, end: Descriptor) -> bool:
+    def owns_descriptor(self, record: Record, descriptor: Descriptor) -> bool:
         conn = record.dbapi_connection
-        return conn is None or end.at is None or owns_descriptor(conn, find_descriptor, end)
+        if conn is None or descriptor.at is None:
+            return True
+        return owns_descriptor(conn, find_descriptor, descriptor)
 
-    def sever(self, record: Record, dead_end: DeadEnd, end: Descriptor) -> bool:
+    def sever(self, record: Record, dead_end: DeadEnd, descriptor: Descriptor) -> bool:
         record.starttime = 0  # so that losing it does not invalidate newer ones
         conn = record.dbapi_connection
-        if conn is None or sever(conn, find_descriptor, dead_end, end):
+        if conn is None or sever(conn, find_descriptor, dead_end, descriptor):
             return True
         keep_for_ever(conn)  # even if its record is freed
         return False
@@ -178,18 +180,18 @@ class Records(Pool[Record]):
         record = self._driver.make()
         record.dbapi_connection = detached.dbapi_connection
         with contextlib.suppress(Exception):
-            record.note_end()
+            record.record_descriptor()
         ledger.connections[id(record)] = record
         weakref.finalize(detached, _forget, ledger, id(record)).atexit = False
 
     def may_close(self, conn: Any) -> bool:
         """Whether SQLAlchemy may close it: not if its descriptor was reused for another file."""
         record = self._record_of(conn)
-        return record is None or self._is_harmless(record, record.end)
+        return record is None or self._is_harmless(record, record.descriptor)
 
     def may_send(self, conn: Any) -> bool:
         record = self._record_of(conn)
-        return record is None or self._driver.owns_descriptor(record, record.end)
+        return record is None or self._driver.owns_descriptor(record, record.descriptor)
 
     def _record_of(self, conn: Any) -> Record | None:
         for record in list(self._checkpid().connections.values()):

@@ -91,10 +91,10 @@ class QueuePool(sqlalchemy.pool.QueuePool):
         def create_watched(record: Record) -> Any:
             def connect() -> None:
                 # From here on a forked child severs it.
-                record.end.clear()
+                record.descriptor.clear()
                 record.dbapi_connection = create(record)
                 with own_errors_suppressed():
-                    record.note_end()
+                    record.record_descriptor()
                 _server.lift_limit(record)
 
             def connect_within(timeout: float | None) -> None:
@@ -104,7 +104,7 @@ class QueuePool(sqlalchemy.pool.QueuePool):
             if self._pool.holds(record):  # it has lost its connection
                 self._pool.connect_again(record, connect_within)
             else:
-                self._pool.watched(connect)
+                self._pool.track_connect(connect)
             return record.dbapi_connection
 
         return create_watched  # type: ignore[return-value]

@@ -82,7 +82,7 @@ def test_what_a_driver_raises_about_an_old_connection_closes_it() -> None:
 def test_a_driver_belongs_to_one_pool() -> None:
     driver = Pairs()
     pool = Pool(driver=driver, name="first")
-    with pytest.raises(ValueError, match="driver belongs to first already, and second needs one"):
+    with pytest.raises(ValueError, match="belongs to first: create another one for second"):
         Pool(driver=driver, name="second")
     assert driver.pool_name == "first"
     end(pool, driver)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from forksafe_pool import Pool
-from forksafe_pool._fork.descriptor import End, find_descriptor, is_closed, owns_descriptor
+from forksafe_pool._fork.descriptor import Descriptor, find_descriptor, is_closed, owns_descriptor
 from forksafe_pool._fork.sever import DeadEnd, sever
 from forksafe_pool._handlers import raised_by_handler
 
@@ -56,9 +56,9 @@ def somebody() -> Iterator[int]:
     os.close(number)
 
 
-def noted(conn: Any) -> End:
-    end = End()
-    end.note(find_descriptor(conn), conn)
+def noted(conn: Any) -> Descriptor:
+    end = Descriptor()
+    end.record(find_descriptor(conn), conn)
     return end
 
 
@@ -73,7 +73,7 @@ def lose(number: int, somebody: int | None = None) -> None:
 def test_what_leads_where_it_did_is_intact(pair: Pair) -> None:
     ours, _ = pair
     assert owns_descriptor(ours, find_descriptor, noted(ours))
-    assert owns_descriptor(SimpleNamespace(_sock=ours), find_descriptor, End())
+    assert owns_descriptor(SimpleNamespace(_sock=ours), find_descriptor, Descriptor())
 
 
 @pytest.mark.parametrize("wrapped", ["", "sock", "_sock"])
@@ -149,8 +149,8 @@ def test_what_needs_a_callback_and_connects_anew_is_intact() -> None:
         return int(conn.transport.inner.fileno())
 
     conn = SimpleNamespace(transport=SimpleNamespace(inner=connected()))
-    end = End()
-    end.note(fileno(conn), conn)
+    end = Descriptor()
+    end.record(fileno(conn), conn)
     number = fileno(conn)
     conn.transport.inner.close()
     conn.transport.inner = connected()
@@ -165,13 +165,13 @@ def test_what_was_never_noted_is_judged_by_its_kind(pair: Pair, somebody: int) -
     other = socket.socket(type=socket.SOCK_DGRAM)
     for number in (listener.fileno(), other.fileno(), somebody):
         os.dup2(number, ours.fileno())
-        assert not owns_descriptor(ours, find_descriptor, End())
+        assert not owns_descriptor(ours, find_descriptor, Descriptor())
     listener.close()
     other.close()
 
 
 def test_what_shows_nothing_is_not_to_be_known() -> None:
-    assert owns_descriptor(object(), find_descriptor, End())
+    assert owns_descriptor(object(), find_descriptor, Descriptor())
 
 
 def test_what_connects_late_is_noted_when_it_comes_back(somebody: int) -> None:

@@ -31,7 +31,7 @@ class Severing:
     def __call__(self, conn: FakeConnection) -> int:
         # By way of Driver.fileno, and of a class that extends this one.
         callers = {sys._getframe(depth).f_code.co_name for depth in range(1, 5)}
-        if not {"note", "record_descriptor", "owns_descriptor"} & callers:
+        if not {"record", "record_descriptor", "owns_descriptor"} & callers:
             self.asked.append(conn)
         return -1
 

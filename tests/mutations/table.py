@@ -74,7 +74,7 @@ MUTANTS = [
     Mutant(
         "inherited connections are not cut off",
         CORE,
-        "                    if self._cut_off(conn, dead_end, end):\n",
+        "                    if self._cut_off(conn, dead_end, descriptor):\n",
         "                    if True:\n",
     ),
     Mutant(
@@ -87,27 +87,27 @@ MUTANTS = [
     Mutant(
         "inherited connections are closed before they are cut off",
         CORE,
-        "                    if self._cut_off(conn, dead_end, end):\n",
+        "                    if self._cut_off(conn, dead_end, descriptor):\n",
         "                    self._driver.close(conn)\n"
-        "                    if self._cut_off(conn, dead_end, end):\n",
+        "                    if self._cut_off(conn, dead_end, descriptor):\n",
     ),
     Mutant(
         "inherited sockets are shut down",
         CORE,
-        "        os.dup2(self._number, descriptor, inheritable=False)\n",
-        "        socket.socket(fileno=os.dup(descriptor)).shutdown(socket.SHUT_RDWR)\n"
-        "        os.dup2(self._number, descriptor, inheritable=False)\n",
+        "        os.dup2(self._number, number, inheritable=False)\n",
+        "        socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_RDWR)\n"
+        "        os.dup2(self._number, number, inheritable=False)\n",
     ),
     Mutant(
         "the number of an inherited socket is given away",
         CORE,
-        "        os.dup2(self._number, descriptor, inheritable=False)\n",
-        "        os.close(descriptor)\n",
+        "        os.dup2(self._number, number, inheritable=False)\n",
+        "        os.close(number)\n",
     ),
     Mutant(
         "what is half made is not cut off",
         CORE,
-        "                if sever(sock, find_descriptor, dead_end, end):\n"
+        "                if sever(sock, find_descriptor, dead_end, descriptor):\n"
         "                    severed.append(sock)\n",
         "                severed.append(sock)\n",
     ),
@@ -140,7 +140,7 @@ MUTANTS = [
     Mutant(
         "a descriptor is the connection's, whoever has the number by now",
         CORE,
-        "        if end.at is not None and found == end.at.identity:\n",
+        "        if descriptor.at is not None and found == descriptor.at.identity:\n",
         "        if True:\n",
     ),
     # -- the child starts from zero -----------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from forksafe_pool._fork.descriptor import End, find_descriptor
+from forksafe_pool._fork.descriptor import Descriptor, find_descriptor
 from forksafe_pool._fork.sever import DeadEnd, sever
 from tests.servers.drivers import SIZE, Driver
 from tests.support.forks import Child, c_fork, in_child, open_sockets, os_fork
@@ -56,8 +56,8 @@ def test_a_number_that_somebody_else_has_by_now_is_left_alone(
     conn = driver.connect()
     assert driver.ask(conn, "begin") == "begin"
     number = find_descriptor(conn)
-    noted = End()
-    noted.note(number, conn)
+    noted = Descriptor()
+    noted.record(number, conn)
     with open(os.devnull) as somebody, DeadEnd() as dead_end:
         end(driver, conn)
         try:
