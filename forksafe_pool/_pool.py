@@ -17,7 +17,7 @@ from forksafe_pool._fork import attempts, registry
 from forksafe_pool._fork.inheritance import Inheritance
 from forksafe_pool._lease import Lease
 from forksafe_pool._ledger import UNSEEN, Ledger, Slot, Waiter
-from forksafe_pool._queue import Waiting
+from forksafe_pool._queue import Queue
 from forksafe_pool._stats import PoolStats
 
 C = TypeVar("C")
@@ -26,7 +26,7 @@ T = TypeVar("T")
 _unnamed = itertools.count(1)
 
 
-class Pool(Waiting[C], Inheritance[C]):
+class Pool(Queue[C], Inheritance[C]):
     """A pool of connections, for threads, greenlets and forked processes alike.
 
     Each process has its own pool: after a fork the child starts with an empty one, and the

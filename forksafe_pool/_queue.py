@@ -18,7 +18,7 @@ C = TypeVar("C")
 _LOOK_AGAIN = 0.5
 
 
-class Waiting(Upkeep[C]):
+class Queue(Upkeep[C]):
     """The part of a `Pool` that takes places, and waits for them."""
 
     def _take_or_queue(self, ledger: Ledger[C], deadline: Deadline) -> Slot[C] | Waiter[C]:
@@ -88,7 +88,7 @@ class Waiting(Upkeep[C]):
 def _interrupts(ledger: Ledger[Any]) -> bool:
     """Whether the caller, a signal's handler or a finalizer, has interrupted a hand-over or a wait
     of this very thread's: these cannot go on before it ends."""
-    names = {Ledger.serve.__code__: "self", Waiting._wait.__code__: "ledger"}
+    names = {Ledger.serve.__code__: "self", Queue._wait.__code__: "ledger"}
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = names.get(frame.f_code)

@@ -88,7 +88,7 @@ def test_fill_loses_nothing_wherever_an_exception_strikes(
             pool.close()
         return line
 
-    # In a child: see test_making.
+    # In a child: see test_attempts.
     assert in_child(strike_everywhere, limit=3 * LIMIT) > 60
 
 

@@ -43,7 +43,7 @@ def test_fill_loses_nothing_wherever_an_exception_strikes(
         assert [bool(connection._sock) for connection in connections] == [True] * 3, where
         pool.disconnect()
     assert line > 60
-    attempts._under_way.clear()  # see test_making: no signal strikes at a `try:`
+    attempts._under_way.clear()  # see test_attempts: no signal strikes at a `try:`
     del pool, connections
     gc.collect()  # what was dropped warns here, and in no other test
 
