@@ -23,7 +23,7 @@ from forksafe_pool.conformance.children import (
     quiet,
 )
 from forksafe_pool.conformance.children import in_child as run_in_child
-from forksafe_pool.conformance.descriptors import Logs
+from forksafe_pool.conformance.descriptors import Logs, in_place_of
 from forksafe_pool.conformance.hooks import Hooks, Parent
 from forksafe_pool.conformance.relay import Relay
 from forksafe_pool.conformance.threads import Caller, eventually
@@ -314,7 +314,7 @@ class Forking(Hooks):
 
             def child() -> tuple[tuple[set[Any], set[str]], list[str]]:
                 logging.disable()  # a handler of the test's may have lost its descriptor, too
-                logs = Logs.in_place_of(numbers)
+                logs = in_place_of(numbers, Logs)
                 pool.stats()
                 logs.write()
                 pool.release(parent.held)

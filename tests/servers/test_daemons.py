@@ -14,8 +14,10 @@ from collections.abc import Callable
 import pytest
 
 import forksafe_pool
+from forksafe_pool.conformance.children import twice
+from forksafe_pool.conformance.descriptors import close_all
 from tests.servers.drivers import Driver
-from tests.support.daemons import KINDS, all_but_standard, close_all, others_in_place_of
+from tests.support.daemons import KINDS, all_but_standard, others_in_place_of
 from tests.support.forks import Child, c_fork, in_child, open_descriptors, os_fork
 
 LIMIT = 8.0
@@ -23,28 +25,11 @@ LIMIT = 8.0
 Fork = Callable[[], int]
 
 
-def daemonized(fork: Fork) -> Fork:
-    """Forks, begins a session and forks again, as python-daemon's DaemonContext does."""
-
-    def fork_twice() -> int:
-        pid = fork()
-        if pid:
-            return pid
-        os.setsid()
-        grandchild = fork()
-        if grandchild:
-            os.waitpid(grandchild, 0)
-            os._exit(0)
-        return 0
-
-    return fork_twice
-
-
 FORKS: dict[str, Fork] = {
     "os.fork": os_fork,
     "C fork": c_fork,
-    "daemon": daemonized(os_fork),
-    "C daemon": daemonized(c_fork),
+    "daemon": twice(os_fork),
+    "C daemon": twice(c_fork),
 }
 
 

@@ -5,80 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import tempfile
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
-from tests.support.forks import open_descriptors
-
-#: As many bytes for each way to read them.
-WORK = b"working\n"
+from forksafe_pool.conformance.children import open_descriptors
+from forksafe_pool.conformance.descriptors import WORK, Logs, OwnFiles, in_place_of
 
 
-class Files:
-    """Files that have the numbers that others had."""
-
-    def write(self) -> None:
-        """What a daemon does with them: the pool is to change nothing of it."""
-
-    def damage(self) -> list[str]:
-        """What somebody else has done to them; empty where nobody has."""
-        raise NotImplementedError
-
-
-def _leads_to(number: int) -> tuple[int, int]:
-    status = os.fstat(number)
-    return status.st_dev, status.st_ino
-
-
-class _Own(Files):
-    def __init__(self) -> None:
-        self.numbers: list[int] = []
-        self._known: dict[int, tuple[int, int]] = {}
-        self._written = 0
-
-    def add(self, *numbers: int) -> None:
-        self.numbers += numbers
-        self._known.update({number: _leads_to(number) for number in numbers})
-
-    def moved(self) -> list[str]:
-        found = []
-        for number, known in self._known.items():
-            try:
-                if _leads_to(number) != known:
-                    found.append(f"{number} leads elsewhere")
-            except OSError:
-                found.append(f"{number} is closed")
-        return found
-
-
-class Logs(_Own):
-    """Files on the disk, opened for reading and appending."""
-
-    def open(self) -> int:
-        number, path = tempfile.mkstemp()
-        os.unlink(path)
-        self.add(number)
-        return number
-
-    def write(self) -> None:
-        for number in self.numbers:
-            os.write(number, WORK)
-        self._written += 1
-
-    def damage(self) -> list[str]:
-        found = self.moved()
-        for number in self.numbers if not found else []:
-            position = os.lseek(number, 0, os.SEEK_CUR)
-            held = os.pread(number, 10000, 0)
-            if held != WORK * self._written:
-                found.append(f"{number} holds {held!r}")
-            if position != len(held):
-                found.append(f"{number} was read or written: it stands at {position}")
-        return found
-
-
-class _Pairs(_Own):
+class _Pairs(OwnFiles):
     """What is written to one end is read from the other."""
 
     ends: list[tuple[int, int]]
@@ -100,7 +34,7 @@ class _Pairs(_Own):
     def write(self) -> None:
         for _, writer in self.ends:
             os.write(writer, WORK)
-        self._written += 1
+        self.written += 1
 
     def damage(self) -> list[str]:
         found = self.moved()
@@ -108,9 +42,9 @@ class _Pairs(_Own):
             held = b""
             with contextlib.suppress(BlockingIOError):
                 held = os.read(reader, 10000)
-            if held != WORK * self._written:
+            if held != WORK * self.written:
                 found.append(f"{reader} and {writer} hold {held!r}")
-        self._written = 0
+        self.written = 0
         return found
 
 
@@ -133,33 +67,25 @@ class Sockets(_Pairs):
         return one.detach(), other.detach()
 
 
-KINDS: dict[str, Callable[[], Any]] = {"files": Logs, "pipes": Pipes, "sockets": Sockets}
+class Files(Protocol):
+    """What a daemon writes to."""
+
+    def open(self) -> int: ...
+
+    def write(self) -> None: ...
+
+    def damage(self) -> list[str]: ...
 
 
-def close_all(numbers: Iterable[int]) -> None:
-    for number in numbers:
-        # gevent defers os.close for a number that its loop watches; it may be reused by then.
-        os.closerange(number, number + 1)
+KINDS: dict[str, Callable[[], Files]] = {"files": Logs, "pipes": Pipes, "sockets": Sockets}
 
 
 def others_in_place_of(numbers: set[int], kind: str) -> Files:
     """Close these, and give every one of their numbers to a file of one's own."""
-    close_all(numbers)
-    return _fill(numbers, KINDS[kind]())  # type: ignore[no-any-return]
+    return in_place_of(numbers, KINDS[kind])
 
 
-def _fill(numbers: set[int], files: Any) -> Any:
-    # Each gets the lowest number that is free: so many are enough.
-    opened = 0
-    while missing := numbers - open_descriptors():
-        if max(missing) > 1000 or opened > max(missing):
-            raise AssertionError(f"no file gets the numbers {missing}")
-        files.open()
-        opened += 1
-    return files
-
-
-class Mixed(Files):
+class Mixed:
     """Some of each kind."""
 
     def __init__(self) -> None:
@@ -168,7 +94,7 @@ class Mixed(Files):
 
     def open(self) -> int:
         self._turn += 1
-        return self._kinds[self._turn % len(self._kinds)].open()  # type: ignore[no-any-return]
+        return self._kinds[self._turn % len(self._kinds)].open()
 
     def write(self) -> None:
         for kind in self._kinds:
@@ -179,8 +105,7 @@ class Mixed(Files):
 
 
 def mixed_in_place_of(numbers: set[int]) -> Mixed:
-    close_all(numbers)
-    return _fill(numbers, Mixed())  # type: ignore[no-any-return]
+    return in_place_of(numbers, Mixed)
 
 
 def but_of_loops(numbers: set[int]) -> set[int]:
