@@ -1,7 +1,7 @@
-"""What a driver must show before it may be used with a pool that survives forks.
+"""Tests that every driver must pass before it is used with a pool that survives forks.
 
-For whoever writes an integration, or gives `forksafe_pool.Pool` a driver of their own. A test class
-inherits from `DriverConformance` and says how the driver is used; pytest runs the rest::
+For authors of integrations and of custom drivers. A test class inherits from `DriverConformance`
+and says how the driver is used; pytest runs the tests::
 
     import socket
 
@@ -22,12 +22,12 @@ inherits from `DriverConformance` and says how the driver is used; pytest runs t
         def session_id(self, conn):
             return conn.query("SELECT session_id()")
 
-These three are required; `begin`, `finish`, `killer` and `lives` show more. All are described in
-`forksafe_pool.conformance.hooks`, whose tests are skipped where one is missing. A server that a
-fixture starts is told to the instance by an ``autouse`` fixture: ``self.port = server.port``.
+These three methods are required. `begin`, `finish`, `killer` and `lives` are optional: without one,
+the tests that need it are skipped. All are described in `forksafe_pool.conformance.hooks`. If a
+fixture starts the server, an ``autouse`` fixture sets ``self.port = server.port``.
 
-The tests fork for real, with threads beside them, and look into Linux's ``/proc``. For failures
-that say what was compared put ``pytest.register_assert_rewrite("forksafe_pool.conformance")`` into
+The tests fork, also while other threads run, and read Linux's ``/proc``. For assertion messages
+with the compared values, put ``pytest.register_assert_rewrite("forksafe_pool.conformance")`` into
 ``conftest.py``.
 """
 
@@ -39,7 +39,7 @@ from forksafe_pool.conformance.using import Using
 
 
 class DriverConformance(Using, Forking, Exits):
-    """Every test of the suite, for a test class to inherit from."""
+    """All tests of the suite: inherit from this class."""
 
 
 __all__ = ["DriverConformance"]

@@ -51,7 +51,7 @@ def c_fork() -> int:
 
 
 def twice(fork: Fork) -> Fork:
-    """A fork whose child does nothing but fork again, as a daemon does: the grandchild goes on."""
+    """A fork whose child forks again and exits, as a daemon's does: the grandchild goes on."""
 
     def fork_twice() -> int:
         pid = fork()
@@ -202,7 +202,7 @@ def in_process(function: Callable[[], Any], limit: float = LIMIT) -> Any:
     return value
 
 
-# -- a child that says nothing --------------------------------------------------------------------
+# -- a child that must be silent ------------------------------------------------------------------
 
 
 class _Complaints(logging.Handler):
@@ -215,9 +215,9 @@ class _Complaints(logging.Handler):
 
 
 def quiet(function: Callable[[], Any]) -> Callable[[], Any]:
-    """``function``, for a child: it fails where it logs, warns, or a finalizer raises.
+    """Wrap ``function`` for a child: it fails if it logs, if it warns, or if a finalizer raises.
 
-    A warning becomes an error, which a finalizer that warns cannot raise: so it is reported.
+    Warnings become errors. Errors in finalizers, which cannot propagate, are collected.
     """
 
     def run() -> Any:
@@ -240,7 +240,7 @@ def _by(fork: Fork) -> InChild:
     return lambda function: in_child(quiet(function), fork)
 
 
-#: Each runs a function in a child that may not log or warn, and returns what it returned.
+#: Each runs a function in a child, which must not log or warn, and returns its result.
 WAYS: dict[str, InChild] = {
     **{name: _by(fork) for name, fork in FORKS.items()},
     **{f"{name}, twice": _by(twice(fork)) for name, fork in FORKS.items()},

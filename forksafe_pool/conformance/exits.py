@@ -1,7 +1,7 @@
-"""However a child ends, its parent's sessions go on: real exits, in a program of its own.
+"""The exit of a child must not disturb its parent's sessions: real exits, in a separate program.
 
-The program is a new interpreter, which gets the test instance as its class's name and its
-attributes: the class must be importable, and its attributes must be picklable.
+The program is a new interpreter. It receives the name of the test class and the attributes of the
+instance, so the class must be importable and the attributes picklable.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _PROGRAM = "from forksafe_pool.conformance.exits import main; main()"
 
 
 class Exits(Hooks):
-    def test_the_end_of_a_child_ends_nothing_of_its_parent_s(self, fork: Fork) -> None:
-        """Each end in `ENDS`: the program says nothing, and neither does a finalizer."""
+    def test_the_exit_of_a_child_does_not_disturb_its_parent(self, fork: Fork) -> None:
+        """Once for each end in `ENDS`. Neither the program nor a finalizer may print anything."""
         kind = type(self)
         task = (kind.__module__, kind.__qualname__, vars(self), fork)
         done = subprocess.run(  # noqa: S603 - our own program

@@ -1,7 +1,7 @@
-"""What every driver must show under fork: real forks, in which the child reports what it saw.
+"""Tests with real forks, in which the child reports what it saw.
 
-``in_child`` runs a function in a child, and each test is run once for each way to fork; the child
-may neither log nor warn.
+``in_child`` runs a function in a child. Each test runs once for each way to fork, and fails if the
+child logs or warns.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NOTHING: tuple[set[Any], set[str]] = (set(), set())
 class Forking(Hooks):
     # -- the child is on its own, and its parent goes on --------------------------------------
 
-    def test_a_child_has_sessions_of_its_own(self, in_child: InChild) -> None:
+    def test_a_child_has_its_own_sessions(self, in_child: InChild) -> None:
         with self.pool() as pool:
             parent = Parent(self, pool)
 
@@ -48,10 +48,10 @@ class Forking(Hooks):
             assert in_child(child) == (*NOTHING, 2)
             parent.finish()
 
-    def test_a_child_has_nothing_of_its_parent_s_before_its_first_use(
+    def test_a_child_has_no_socket_of_its_parent_s_before_its_first_use(
         self, fork_with_hooks: InChild
     ) -> None:
-        """What the parent closes is closed then, though a child of its own lives on."""
+        """So a connection that the parent closes is closed, even if a child lives on."""
         with self.pool() as pool:
             parent = Parent(self, pool)
             assert fork_with_hooks(lambda: open_sockets() & parent.sockets) == set()
@@ -70,7 +70,7 @@ class Forking(Hooks):
             assert in_child(child)
             assert self.session_id(held) == session
 
-    def test_a_waiter_of_the_parent_is_the_parent_s(self, in_child: InChild) -> None:
+    def test_a_waiter_stays_in_the_parent(self, in_child: InChild) -> None:
         self.need_waits()
         with self.pool(max_size=1) as pool:
             held = pool.acquire()
@@ -86,7 +86,7 @@ class Forking(Hooks):
             pool.release(held)
             assert caller.result() == session
 
-    def test_a_child_s_child_has_sessions_of_its_own(self, in_child: InChild, fork: Fork) -> None:
+    def test_a_grandchild_has_its_own_sessions(self, in_child: InChild, fork: Fork) -> None:
         """The child has used the pool before it forks, and goes on afterwards."""
         with self.pool() as pool:
             parent = Parent(self, pool)
@@ -107,8 +107,8 @@ class Forking(Hooks):
             assert in_child(child) == NOTHING
             parent.finish()
 
-    def test_processes_get_the_replies_to_their_own_questions(self, fork: Fork) -> None:
-        """All of them at the same time, over a pool that was used before the forks."""
+    def test_processes_get_their_own_replies(self, fork: Fork) -> None:
+        """All at the same time, over a pool that was used before the forks."""
         with self.pool() as pool:
             self.next_session(pool)
             wait, start = os.pipe()
@@ -139,17 +139,17 @@ class Forking(Hooks):
     # -- what a child does with what it inherited ---------------------------------------------
 
     def test_a_child_that_releases_an_inherited_connection(self, in_child: InChild) -> None:
-        self._ends_up_alone(in_child, lambda parent: parent.pool.release(parent.held))
+        self._assert_independent(in_child, lambda parent: parent.pool.release(parent.held))
 
     def test_a_child_that_discards_an_inherited_connection(self, in_child: InChild) -> None:
-        self._ends_up_alone(in_child, lambda parent: parent.pool.discard(parent.held))
+        self._assert_independent(in_child, lambda parent: parent.pool.discard(parent.held))
 
     def test_a_child_that_closes_an_inherited_connection(self, in_child: InChild) -> None:
         def close(parent: Parent) -> None:
             parent.pool.stats()  # after a C-level fork the first use severs
             self.close(parent.held)
 
-        self._ends_up_alone(in_child, close)
+        self._assert_independent(in_child, close)
 
     def test_a_child_that_drops_an_inherited_connection(self, in_child: InChild) -> None:
         def drop(parent: Parent) -> None:
@@ -159,7 +159,7 @@ class Forking(Hooks):
             del parent.held
             gc.collect()
 
-        self._ends_up_alone(in_child, drop)
+        self._assert_independent(in_child, drop)
 
     def test_a_child_that_closes_the_pool(self, in_child: InChild) -> None:
         with self.pool() as pool:
@@ -173,10 +173,10 @@ class Forking(Hooks):
             parent.finish()
 
     def test_a_child_that_drains_the_pool(self, in_child: InChild) -> None:
-        self._ends_up_alone(in_child, lambda parent: parent.pool.drain())
+        self._assert_independent(in_child, lambda parent: parent.pool.drain())
 
     def test_a_child_that_uses_an_inherited_connection(self, in_child: InChild) -> None:
-        """It raises, or it goes on with a session of the child's own: never with the parent's."""
+        """It raises, or continues with the child's own session: never with the parent's."""
         if not self.can_be_severed:
             raise unittest.SkipTest("its connections show no descriptor")
 
@@ -197,9 +197,8 @@ class Forking(Hooks):
             assert in_child(child) == set()
             parent.finish()
 
-    def _ends_up_alone(self, in_child: InChild, act: Any) -> None:
-        """``act(parent)`` is the first thing that a child does, and in another one comes after it
-        has used the pool."""
+    def _assert_independent(self, in_child: InChild, act: Any) -> None:
+        """One child calls ``act(parent)`` first, another one after it has used the pool."""
         with self.pool() as pool:
             parent = Parent(self, pool)
 
@@ -228,7 +227,7 @@ class Forking(Hooks):
                         pool.acquire()
                     except self.exhausted_error:
                         return int(pool.stats().foreign_releases)
-                raise AssertionError("a foreign release made room for one more than max_size")
+                raise AssertionError("a foreign release allowed more than max_size connections")
 
             assert in_child(child) == self.counts_foreign_releases
             assert self.session_id(held) == session
@@ -237,7 +236,7 @@ class Forking(Hooks):
     def test_a_block_that_the_child_leaves(
         self, in_child: InChild, end: type[BaseException] | None, used: bool
     ) -> None:
-        """Whatever ends it: it does not fail, and ends nothing of its parent's."""
+        """Leaving the block does not fail, and does not disturb the parent."""
         with self.pool() as pool:
             block = pool.connection()
             held = block.__enter__()
@@ -257,7 +256,7 @@ class Forking(Hooks):
 
     # -- other threads at the moment of the fork ----------------------------------------------
 
-    def test_another_thread_is_connecting(self, fork: Fork) -> None:
+    def test_a_fork_while_another_thread_is_connecting(self, fork: Fork) -> None:
         self.need("port")
         relay = Relay(self.port or 0)
         try:
@@ -273,8 +272,8 @@ class Forking(Hooks):
         finally:
             relay.stop()
 
-    def test_another_thread_waits_for_a_reply(self, fork: Fork) -> None:
-        """The lock of its driver is held: in the child nobody will ever let go of it."""
+    def test_a_fork_while_another_thread_waits_for_a_reply(self, fork: Fork) -> None:
+        """The driver's lock is held by a thread that does not exist in the child."""
         self.need("port")
         relay = Relay(self.port or 0, hold_first=False)
         try:
@@ -307,13 +306,13 @@ class Forking(Hooks):
     # -- daemons ------------------------------------------------------------------------------
 
     def test_a_daemon_that_closes_every_descriptor(self, in_child: InChild) -> None:
-        """Its own files have the numbers that the parent's sockets had: they are left alone."""
+        """Its own files get the numbers of the parent's sockets: the pool must not touch them."""
         with self.pool() as pool:
             parent = Parent(self, pool)
             numbers = {number for number in open_descriptors() if number > 2}
 
             def child() -> tuple[tuple[set[Any], set[str]], list[str]]:
-                logging.disable()  # a handler of the test's may have lost its descriptor, too
+                logging.disable()  # the test's handlers may have lost their descriptors, too
                 logs = in_place_of(numbers, Logs)
                 pool.stats()
                 logs.write()

@@ -11,15 +11,15 @@ from typing import Any, Protocol
 from forksafe_pool import PoolClosed, PoolStats, PoolTimeout
 from forksafe_pool.conformance.children import FORKS, WAYS, open_sockets
 
-#: Seconds that a pool of a test may wait: more than anything takes.
+#: Seconds that a test's pool may wait: longer than anything takes.
 PATIENCE = 20.0
 
 
 class Killed(BaseException):
-    """As SystemExit is, which gunicorn raises in a request that takes too long."""
+    """Stands for SystemExit, which gunicorn raises in a request that takes too long."""
 
 
-#: A test with a parameter of one of these names is run once for each of its values.
+#: A test with a parameter of one of these names runs once for each value.
 PARAMETERS: dict[str, dict[str, Any]] = {
     "fork": FORKS,
     "in_child": WAYS,
@@ -33,9 +33,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 
 class PoolUnderTest(Protocol):
-    """What the suite uses of a pool: `forksafe_pool.Pool` has it; anything else needs an adapter.
+    """The pool's interface, as `forksafe_pool.Pool` has it. Any other pool needs an adapter.
 
-    ``close(timeout)`` closes what is idle. ``resize`` may be missing: see `Hooks.resizes`.
+    ``close(timeout)`` closes idle connections. ``resize`` is optional: see `Hooks.resizes`.
     """
 
     def acquire(self) -> Any: ...
@@ -48,38 +48,38 @@ class PoolUnderTest(Protocol):
 
 
 class Hooks:
-    """What a test class has to say of its driver. Three methods are required.
+    """What a test class supplies about its driver. Three methods are required.
 
-    An instance may be sent to a program of its own, see `exits`: keep on ``self`` only what can be
-    pickled, such as a server's address, and connect where you need a connection.
+    An instance may be sent to another program, see `exits`: keep only what can be pickled on
+    ``self``, such as a server's address, and connect when you need a connection.
     """
 
-    #: The server's port on 127.0.0.1. None, as for a file: the tests that put something between
+    #: The server's port on 127.0.0.1. None, for example for a file: tests that need a relay between
     #: the client and the server are skipped.
     port: int | None = None
-    #: What the pool raises where nobody listens.
+    #: The error of the pool if the server's port is closed.
     connect_error: type[BaseException] = OSError
-    #: What it raises where all connections are in use.
+    #: The error if all connections are in use.
     exhausted_error: type[BaseException] = PoolTimeout
-    #: What it raises after ``close``. None, as redis-py's pools: it stays usable.
+    #: The error after ``close``. None if the pool stays usable, as redis-py's do.
     closed_error: type[BaseException] | None = PoolClosed
     #: Whether ``acquire`` waits for a connection that is in use.
     waits = True
-    #: Whether a block that is ended by a BaseException such as SystemExit closes its connection.
+    #: Whether a block that a BaseException such as SystemExit ends closes its connection.
     closes_killed_blocks = True
     #: Whether the pool has ``resize(max_size)``.
     resizes = True
-    #: Whether ``stats().foreign_releases`` counts what the pool was given and does not hold.
+    #: Whether ``stats().foreign_releases`` counts releases of what the pool does not hold.
     counts_foreign_releases = True
-    #: Whether the pool finds the descriptor of a connection, and so can cut it off in a child.
+    #: Whether the pool finds a connection's descriptor, and so can sever it in a child.
     can_be_severed = True
-    #: Whether a connection that is dropped without being closed warns, as a plain socket does.
+    #: Whether a connection that is dropped unclosed emits a ResourceWarning, as a socket does.
     warns_when_dropped = False
 
     # -- required -----------------------------------------------------------------------------
 
     def make_pool(self, *, port: int | None = None, **options: Any) -> Any:
-        """A new pool, see `PoolUnderTest`.
+        """Return a new pool, see `PoolUnderTest`.
 
         Parameters:
             port: where to connect to, instead of `port`.
@@ -88,24 +88,25 @@ class Hooks:
         raise NotImplementedError
 
     def echo(self, conn: Any, text: str) -> str:
-        """Have the server say ``text``, a few letters and digits, and return what it says.
+        """Make the server reply with ``text``, a few letters and digits, and return the reply.
 
-        The next reply on the connection, whosever it is: that is what the suite looks for.
+        Return the next reply on the connection, even if it answers something else: the suite looks
+        for such replies.
         """
         raise NotImplementedError
 
     def session_id(self, conn: Any) -> Any:
-        """What the server calls this connection: a backend's pid, a CLIENT ID. Can be pickled."""
+        """Return the server's id of the connection, for example a backend's pid. It is pickled."""
         raise NotImplementedError
 
     # -- optional -----------------------------------------------------------------------------
 
     def begin(self, conn: Any) -> None:
-        """Leave something unfinished on the connection that nobody else may see or end: an open
-        transaction, a reply that was not read."""
+        """Leave work unfinished that nobody else may see or end: an open transaction, or an unread
+        reply."""
 
     def finish(self, conn: Any) -> bool:
-        """End what `begin` left. Whether it was there, undisturbed; False on a clean connection."""
+        """End what `begin` left. Return whether it was there; False for a clean connection."""
         return True
 
     def close(self, conn: Any) -> None:
@@ -113,24 +114,24 @@ class Hooks:
         conn.close()
 
     def killer(self, conn: Any) -> Callable[[], object]:
-        """A function that has the server close the session of ``conn``, and returns when the client
-        could notice. It may be called when ``conn`` has been given back."""
+        """Return a function that makes the server close the session of ``conn``, and that returns
+        when the client can detect it. It may be called after ``conn`` was released."""
         raise NotImplementedError
 
     def lives(self, session: Any) -> bool:
-        """Whether the server still has the session with this `session_id`."""
+        """Return whether the server still has the session with this `session_id`."""
         raise NotImplementedError
 
     # -- for the tests ------------------------------------------------------------------------
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        """pytest calls this for every test of the class, and needs nobody to register it."""
+        """Called by pytest for every test of the class, without registration."""
         for name, values in PARAMETERS.items():
             if name in metafunc.fixturenames:
                 metafunc.parametrize(name, list(values.values()), ids=list(values))
 
     def need(self, name: str) -> None:
-        """Skip the test where the optional hook ``name`` is not supplied."""
+        """Skip the test if the optional hook ``name`` is missing."""
         found = getattr(self, name)
         if getattr(found, "__func__", found) is getattr(Hooks, name):
             raise unittest.SkipTest(f"{type(self).__name__} does not supply {name}")
@@ -141,8 +142,8 @@ class Hooks:
 
     @contextmanager
     def pool(self, max_size: int = 2, **options: Any) -> Iterator[Any]:
-        """A pool for the length of a block. The collector first frees what other tests have left,
-        whose finalizers would run in the children at any moment."""
+        """A pool for the duration of a block. Garbage of other tests is collected first: its
+        finalizers would run in the children at any moment."""
         gc.collect()
         pool = self.make_pool(**{"max_size": max_size, "timeout": PATIENCE, **options})
         try:
@@ -151,14 +152,14 @@ class Hooks:
             pool.close(timeout=0)
 
     def next_session(self, pool: PoolUnderTest) -> Any:
-        """The session that the pool lends to its next user, who gets the right replies."""
+        """Return the session of the pool's next user, who must get the right reply."""
         with pool.connection() as conn:
             assert self.echo(conn, "next") == "next", "the next user got somebody else's reply"
             return self.session_id(conn)
 
 
 class Parent:
-    """A process with one idle connection, and one in use on which something is unfinished."""
+    """A process with an idle connection, and one in use with unfinished work."""
 
     def __init__(self, suite: Hooks, pool: Any) -> None:
         pool.stats()  # after a C-level fork the first use severs
@@ -171,17 +172,17 @@ class Parent:
         assert len(self.sessions) == 2, "two connections are one session"
         pool.release(idle)
         suite.begin(self.held)
-        #: As `open_sockets` tells them.
+        #: As `open_sockets` returns them.
         self.sockets = open_sockets() - before
 
     def left_in_child(self) -> tuple[set[Any], set[str]]:
-        """For a child: which of its parent's sessions it is lent, and which of its sockets it has
-        open still. Both are to be empty."""
+        """In a child: the parent's sessions that it gets, and the parent's sockets that it still
+        has open. Both must be empty."""
         lent = {self._suite.next_session(self.pool)}
         return lent & self.sessions, open_sockets() & self.sockets
 
     def go_on(self) -> None:
-        """Raises AssertionError, or the driver's error, where somebody disturbed the parent."""
+        """Raise AssertionError, or the driver's error, if the parent was disturbed."""
         suite = self._suite
         assert suite.finish(self.held), "what was unfinished on the parent's connection is gone"
         assert suite.echo(self.held, "parent") == "parent", "the parent got somebody else's reply"

@@ -1,4 +1,4 @@
-"""What stands between a client and a server, and can hold back what the server says."""
+"""A TCP relay between clients and a server, which can hold back the server's replies."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ LIMIT = 20.0
 
 
 class Relay:
-    """Passes on what clients say to ``port`` and what they hear, each on its own connection.
+    """Forwards each client connection to the server on ``port``.
 
-    The threads end with the connections.
+    Its threads end when the connections are closed.
 
     Parameters:
-        port: the server's, on this host.
-        hold_first: whether the first client hears nothing before `let_go`.
+        port: the server's port, on this host.
+        hold_first: whether the first client gets no reply before `let_go`.
     """
 
     def __init__(self, port: int, *, hold_first: bool = True) -> None:
@@ -27,7 +27,7 @@ class Relay:
         self._hold_first = hold_first
         self._first = threading.Event()
         self._has_held = threading.Event()
-        #: One for each client: what the server says passes while it is set.
+        #: One for each client: replies are forwarded while it is set.
         self._gates: list[threading.Event] = []
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
@@ -38,12 +38,12 @@ class Relay:
         assert self._first.wait(LIMIT)
 
     def hold(self) -> None:
-        """Those who are connected now hear nothing more before `let_go`; others do."""
+        """Hold back the replies to the current clients until `let_go`; not those to later ones."""
         for gate in self._gates:
             gate.clear()
 
     def wait_until_holding(self) -> None:
-        """Wait until the server has said something that is held back."""
+        """Wait until a reply is held back."""
         assert self._has_held.wait(LIMIT)
 
     def let_go(self) -> None:
@@ -51,7 +51,7 @@ class Relay:
             gate.set()
 
     def stop(self) -> None:
-        """For when every client has ended."""
+        """Call it when every client has ended."""
         self.let_go()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

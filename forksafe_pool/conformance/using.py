@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import unittest
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,7 @@ from forksafe_pool.conformance.threads import Caller, eventually
 
 
 class Using(Hooks):
-    def test_a_connection_is_taken_and_given_back(self) -> None:
+    def test_acquire_and_release(self) -> None:
         with self.pool() as pool:
             conn = pool.acquire()
             assert self.echo(conn, "hello") == "hello"
@@ -28,11 +29,11 @@ class Using(Hooks):
                 assert self.next_session(pool) == first
             assert pool.stats().opened == 1
 
-    def test_two_users_at_a_time_have_a_session_each(self) -> None:
+    def test_two_simultaneous_users_have_different_sessions(self) -> None:
         with self.pool() as pool, pool.connection() as one, pool.connection() as other:
             assert self.session_id(one) != self.session_id(other)
 
-    def test_what_a_user_leaves_unfinished_is_gone(self) -> None:
+    def test_the_next_user_does_not_see_unfinished_work(self) -> None:
         self.need("begin")
         with self.pool(max_size=1, timeout=0) as pool:
             conn = pool.acquire()
@@ -42,7 +43,7 @@ class Using(Hooks):
                 assert not self.finish(conn), "the next user finds what another one began"
             self.next_session(pool)
 
-    def test_what_a_failed_block_leaves_unfinished_is_gone(
+    def test_the_next_user_does_not_see_unfinished_work_of_a_failed_block(
         self, error: type[BaseException]
     ) -> None:
         self.need("begin")
@@ -63,13 +64,13 @@ class Using(Hooks):
 
     def test_a_block_that_is_killed_closes_its_connection(self) -> None:
         if not self.closes_killed_blocks:
-            raise unittest.SkipTest("its blocks are not the pool's")
+            raise unittest.SkipTest("an exception does not close its connections")
         with self.pool(max_size=1, timeout=0) as pool:
             killed = self._end_block(pool, Killed)
             assert pool.stats().total == 0
             assert self.next_session(pool) != killed
 
-    def test_what_is_discarded_is_not_lent_again(self) -> None:
+    def test_a_discarded_connection_is_not_reused(self) -> None:
         with self.pool(max_size=1, timeout=0) as pool:
             conn = pool.acquire()
             discarded = self.session_id(conn)
@@ -77,7 +78,7 @@ class Using(Hooks):
             assert pool.stats().in_use == 0
             assert self.next_session(pool) != discarded
 
-    def test_what_is_discarded_is_closed_at_the_server(self) -> None:
+    def test_a_discarded_connection_is_closed_at_the_server(self) -> None:
         self.need("lives")
         with self.pool() as pool:
             conn = pool.acquire()
@@ -99,8 +100,8 @@ class Using(Hooks):
             assert self.next_session(pool) != dead
             assert (pool.stats().total, pool.stats().in_use) == (1, 0)
 
-    def test_a_session_that_died_in_use_is_not_lent_again(self, noticed: bool) -> None:
-        """Whether its user has had an error of it, or gives it back before anybody has noticed."""
+    def test_a_session_that_died_in_use_is_not_reused(self, noticed: bool) -> None:
+        """Whether or not its user has had an error before the release."""
         self.need("killer")
         with self.pool(max_size=1, timeout=0, check_after=0) as pool:
             conn = pool.acquire()
@@ -113,7 +114,7 @@ class Using(Hooks):
             assert self.next_session(pool) != dead
             assert (pool.stats().total, pool.stats().in_use) == (1, 0)
 
-    def test_a_connection_that_its_user_has_closed_is_not_lent_again(self) -> None:
+    def test_a_connection_that_its_user_has_closed_is_not_reused(self) -> None:
         with self.pool(max_size=1, timeout=0) as pool:
             conn = pool.acquire()
             closed = self.session_id(conn)
@@ -124,7 +125,7 @@ class Using(Hooks):
 
     # -- limits -------------------------------------------------------------------------------
 
-    def test_no_more_than_max_size_are_lent(self) -> None:
+    def test_no_more_than_max_size_connections_are_in_use(self) -> None:
         with self.pool(max_size=2, timeout=0) as pool:
             held = [pool.acquire(), pool.acquire()]
             self._assert_exhausted(pool)
@@ -139,33 +140,32 @@ class Using(Hooks):
             pool.acquire()
         except self.exhausted_error:
             return
-        raise AssertionError("one more than max_size was lent")
+        raise AssertionError("more than max_size connections are in use")
 
-    def test_a_wait_ends_by_the_timeout(self) -> None:
+    def test_a_wait_ends_at_the_timeout(self) -> None:
         self.need_waits()
         with self.pool(max_size=1, timeout=0.05) as pool, pool.connection() as conn:
             Caller(lambda: self._assert_exhausted(pool)).result()
             assert self.echo(conn, "held") == "held"
 
-    def test_who_waits_gets_what_is_released(self) -> None:
-        self.need_waits()
-        with self.pool(max_size=1) as pool:
-            conn = pool.acquire()
-            session = self.session_id(conn)
-            caller = Caller(lambda: self.next_session(pool))
-            eventually(lambda: pool.stats().waiting == 1)
-            pool.release(conn)
-            assert caller.result() == session
+    def test_a_waiter_gets_the_released_connection(self) -> None:
+        before, after = self._sessions_of_a_waiter(lambda pool, conn: pool.release(conn))
+        assert after == before
 
-    def test_who_waits_gets_the_place_of_what_is_discarded(self) -> None:
+    def test_a_waiter_gets_the_slot_of_a_discarded_connection(self) -> None:
+        before, after = self._sessions_of_a_waiter(lambda pool, conn: pool.discard(conn))
+        assert after != before
+
+    def _sessions_of_a_waiter(self, give_back: Callable[[Any, Any], object]) -> tuple[Any, Any]:
+        """The session that ``give_back(pool, conn)`` ends the use of, and that of the waiter."""
         self.need_waits()
         with self.pool(max_size=1) as pool:
             conn = pool.acquire()
             session = self.session_id(conn)
             caller = Caller(lambda: self.next_session(pool))
             eventually(lambda: pool.stats().waiting == 1)
-            pool.discard(conn)
-            assert caller.result() != session
+            give_back(pool, conn)
+            return session, caller.result()
 
     def test_a_second_release_is_ignored_and_counted(self) -> None:
         with self.pool(max_size=1, timeout=0) as pool:
@@ -178,7 +178,7 @@ class Using(Hooks):
             with pool.connection():
                 self._assert_exhausted(pool)
 
-    def test_threads_get_the_replies_to_their_own_questions(self) -> None:
+    def test_threads_get_their_own_replies(self) -> None:
         with self.pool(max_size=4) as pool:
             barrier = threading.Barrier(4)
 
@@ -195,7 +195,7 @@ class Using(Hooks):
 
     # -- all of them --------------------------------------------------------------------------
 
-    def test_close_closes_what_is_idle(self) -> None:
+    def test_close_closes_idle_connections(self) -> None:
         self.need("lives")
         with self.pool() as pool:
             session = self.next_session(pool)
@@ -203,7 +203,7 @@ class Using(Hooks):
             pool.close(timeout=0)
             eventually(lambda: not self.lives(session))
 
-    def test_a_closed_pool_lends_nothing(self) -> None:
+    def test_acquire_after_close(self) -> None:
         with self.pool() as pool:
             session = self.next_session(pool)
             pool.close(timeout=0)
@@ -214,7 +214,7 @@ class Using(Hooks):
                 pool.acquire()
             except self.closed_error:
                 return
-            raise AssertionError("a closed pool has lent a connection")
+            raise AssertionError("acquire returned a connection of a closed pool")
 
     def test_drain_replaces_every_connection(self) -> None:
         with self.pool() as pool:
@@ -226,9 +226,9 @@ class Using(Hooks):
             with pool.connection() as one, pool.connection() as other:
                 assert sessions.isdisjoint({self.session_id(one), self.session_id(other)})
 
-    def test_resize_closes_what_is_too_many(self) -> None:
+    def test_resize_closes_the_surplus(self) -> None:
         if not self.resizes:
-            raise unittest.SkipTest("it has no resize")
+            raise unittest.SkipTest("the pool has no resize")
         with self.pool(max_size=2, timeout=0) as pool:
             with pool.connection(), pool.connection():
                 pool.resize(1)
@@ -241,16 +241,16 @@ class Using(Hooks):
 
     # -- errors -------------------------------------------------------------------------------
 
-    def test_a_refused_connect_reaches_who_acquires(self) -> None:
+    def test_a_refused_connect_reaches_the_caller(self) -> None:
         self.need("port")
         relay = Relay(self.port or 0)
         relay.stop()
         with self.pool(port=relay.port, max_size=1, timeout=0) as pool:
-            for _ in range(2):  # the place is not lost
+            for _ in range(2):  # the slot is not lost
                 try:
                     pool.acquire()
                 except self.connect_error:
                     continue
-                raise AssertionError("nobody listens, and a connection was lent")
+                raise AssertionError("acquire returned a connection although the port is closed")
             stats = pool.stats()
             assert (stats.in_use, stats.connect_errors) == (0, 2)
