@@ -41,7 +41,7 @@ TESTS = {
 MUTANTS = [
     # -- a fork is noticed --------------------------------------------------------------------
     Mutant(
-        "a C-level fork is not noticed",
+        "a C-level fork is not detected",
         CORE,
         "    page.madvise(_MADV_WIPEONFORK)\n",
         "",
@@ -59,33 +59,33 @@ MUTANTS = [
         "        found = [first]\n",
     ),
     Mutant(
-        "a pool that came through two forks severs its parent's connections alone",
+        "a grandchild's pool severs only its parent's connections",
         CORE,
         "                ancestor = ancestor.ancestor\n",
         "                ancestor = None\n",
     ),
     Mutant(
-        "threads of a child that race each have a ledger of their own",
+        "racing threads of a child get different ledgers",
         CORE,
         'ledger.notes.setdefault("heir", self._new_ledger(ledger))',
         "self._new_ledger(ledger)",
     ),
     # -- nothing reaches the parent's server --------------------------------------------------
     Mutant(
-        "inherited connections are not cut off",
+        "inherited connections are not severed",
         CORE,
         "                    if self._cut_off(conn, dead_end, descriptor):\n",
         "                    if True:\n",
     ),
     Mutant(
-        "inherited connections that are in use are not cut off",
+        "inherited connections that are in use are not severed",
         CORE,
         "                    found.add(key)\n",
         "                    found.add(key)\n                    if key not in idle:\n"
         "                        continue\n",
     ),
     Mutant(
-        "inherited connections are closed before they are cut off",
+        "inherited connections are closed before they are severed",
         CORE,
         "                    if self._cut_off(conn, dead_end, descriptor):\n",
         "                    self._driver.close(conn)\n"
@@ -99,38 +99,38 @@ MUTANTS = [
         "        os.dup2(self._number, number, inheritable=False)\n",
     ),
     Mutant(
-        "the number of an inherited socket is given away",
+        "the number of an inherited socket is freed",
         CORE,
         "        os.dup2(self._number, number, inheritable=False)\n",
         "        os.close(number)\n",
     ),
     Mutant(
-        "what is half made is not cut off",
+        "a connection that is being made is not severed",
         CORE,
         "                if sever(sock, find_descriptor, dead_end, descriptor):\n"
         "                    severed.append(sock)\n",
         "                severed.append(sock)\n",
     ),
     Mutant(
-        "what was in use is closed in a child",
+        "an inherited connection in use is closed in a child",
         CORE,
         'may have held the driver\'s lock on it.\n        """\n',
         'may have held the driver\'s lock on it.\n        """\n        self.close(conn)\n',
     ),
     Mutant(
-        "what shows no descriptor is freed in a child",
+        "a connection without a descriptor is freed in a child",
         CORE,
         "    if not any(kept is conn for kept in list(_kept)):\n        _kept.append(conn)\n",
         "    pass\n",
     ),
     Mutant(
-        "a child of a C-level fork that never used its pools is not cut off at its exit",
+        "a child of a C-level fork that never used its pools is not severed at its exit",
         CORE,
         "    settle()\n    for pool in living():\n        pool._forget_lost(pool._ledger)\n",
         "    pass\n",
     ),
     Mutant(
-        "a pool that is dropped in a child of a C-level fork is not cut off",
+        "a pool that is dropped in a child of a C-level fork is not severed",
         CORE,
         "            ledger = self._checkpid_finally()\n"
         "            self._close_idle(ledger)\n"
@@ -138,7 +138,7 @@ MUTANTS = [
         "            self._close_idle(self._ledger)\n",
     ),
     Mutant(
-        "a descriptor is the connection's, whoever has the number by now",
+        "a reused descriptor number counts as the connection's",
         CORE,
         "        if descriptor.at is not None and found == descriptor.at.identity:\n",
         "        if True:\n",
@@ -161,7 +161,7 @@ MUTANTS = [
         "        return ledger\n",
     ),
     Mutant(
-        "its parent's waiters wait in a child",
+        "its parent's waiters exist in a child",
         CORE,
         "        return Ledger(self._max_size, ancestor=ancestor)\n",
         "        ledger = Ledger(self._max_size, ancestor=ancestor)\n"
@@ -187,7 +187,7 @@ MUTANTS = [
         "        ledger.foreign_releases += 1\n        ledger.size -= 1\n",
     ),
     Mutant(
-        "a block that a child leaves gives its parent's connection back",
+        "a block that a child leaves releases its parent's connection",
         CORE,
         "            if not slot.belongs_to(ledger):\n"
         "                pool._ignore(ledger, slot.conn)\n",
@@ -195,13 +195,13 @@ MUTANTS = [
     ),
     # -- what is lent -------------------------------------------------------------------------
     Mutant(
-        "more than max_size are lent",
+        "more than max_size connections are in use",
         CORE,
         "if self.size < limit and self.size < self.max_size: ",
         "if True: ",
     ),
     Mutant(
-        "a failed connect keeps its place",
+        "a failed connect keeps its slot",
         CORE,
         "        except BaseException:\n            self._retire(ledger, slot)\n"
         "            raise\n\n    # -- release",
@@ -209,19 +209,19 @@ MUTANTS = [
         "            raise\n\n    # -- release",
     ),
     Mutant(
-        "dead connections are lent",
+        "dead connections are handed out",
         CORE,
         "            and self._is_alive(slot.conn)  # type: ignore[arg-type]\n",
         "",
     ),
     Mutant(
-        "connections that live are replaced",
+        "live connections are replaced",
         CORE,
         "        return bool(poll.poll(0))\n",
         "        return True\n",
     ),
     Mutant(
-        "what is discarded is lent again",
+        "a discarded connection is reused",
         CORE,
         "            self._ignore(ledger, conn)\n        else:\n"
         "            self._retire(ledger, slot)\n",
@@ -229,31 +229,31 @@ MUTANTS = [
         "            self._give_back(ledger, slot)\n",
     ),
     Mutant(
-        "what a failed block used is lent again",
+        "the connection of a failed block is reused",
         CORE,
         "        elif self._is_reusable(ledger, slot, kind):\n",
         "        elif True:\n",
     ),
     Mutant(
-        "what a killed block used is lent again",
+        "the connection of a killed block is reused",
         CORE,
         "        if not (self._resets and issubclass(kind, (Exception, GeneratorExit))):\n",
         "        if not self._resets:\n",
     ),
     Mutant(
-        "what reset refuses is lent again",
+        "a connection that reset rejects is reused",
         CORE,
         "        return result is not False\n\n    def close(self, conn: Any)",
         "        return True\n\n    def close(self, conn: Any)",
     ),
     Mutant(
-        "who waits is served last",
+        "the longest waiter is served last",
         CORE,
         "            ledger.waiters.append(waiter)\n",
         "            ledger.waiters.insert(0, waiter)\n",
     ),
     Mutant(
-        "what a waiter was handed too late is lost",
+        "a connection that a waiter was handed too late is lost",
         CORE,
         "            if slot is not None:\n                self._put_back(ledger, slot)\n"
         "            raise\n",
@@ -261,7 +261,7 @@ MUTANTS = [
         "            raise\n",
     ),
     Mutant(
-        "a release serves nobody who waits",
+        "a release serves no waiter",
         CORE,
         "        if ledger.waiters or now >= ledger.reap_at:\n"
         "            self._look_after(ledger, now)\n\n    def _is_fit",
@@ -270,21 +270,21 @@ MUTANTS = [
     ),
     # -- all of them --------------------------------------------------------------------------
     Mutant(
-        "drain leaves what is in use",
+        "drain leaves connections in use",
         CORE,
         "            if slot is not None:\n                slot.expire()\n",
         "            if slot is not None and slot in ledger.available:\n"
         "                slot.expire()\n",
     ),
     Mutant(
-        "drain leaves what is idle",
+        "drain leaves idle connections",
         CORE,
         "            if slot is not None:\n                slot.expire()\n",
         "            if slot is not None and slot not in ledger.available:\n"
         "                slot.expire()\n",
     ),
     Mutant(
-        "resize leaves what is too many",
+        "resize leaves the surplus",
         CORE,
         "        ledger.max_size = self._max_size\n",
         "",
@@ -296,7 +296,7 @@ MUTANTS = [
         "        closer = threading.Lock()\n",
     ),
     Mutant(
-        "a closed pool lends on",
+        "a closed pool still hands out connections",
         CORE,
         "        if self._closed:\n            raise self._driver.error(PoolClosed",
         "        if False:\n            raise self._driver.error(PoolClosed",
@@ -310,13 +310,13 @@ MUTANTS = [
     ),
     # -- redis-py -----------------------------------------------------------------------------
     Mutant(
-        "a redis connection with an unread reply is lent again",
+        "a redis connection with an unread reply is reused",
         REDIS,
         "        if not _connection.is_clean(connection):\n            connection.disconnect()\n",
         "",
     ),
     Mutant(
-        "a redis connection does not ask for itself whether it came through a fork",
+        "a redis connection does not check whether it is inherited",
         REDIS,
         "check_health: bool = True) -> None:\n"
         "        if not self._alive:\n            self._leave_parent()\n",
@@ -384,13 +384,13 @@ MUTANTS = [
         "                pass\n",
     ),
     Mutant(
-        "psycopg's connection does not ask for itself whether it came through a fork",
+        "psycopg's connection does not check whether it is inherited",
         PSYCOPG,
         "                ask_first(conn, alive)\n",
         "                pass\n",
     ),
     Mutant(
-        "a psycopg connection in the middle of a statement is lent again",
+        "a psycopg connection in the middle of a statement is reused",
         PSYCOPG,
         "        if not _is_clean(conn):\n            return False\n        # The exception",
         "        # The exception",
@@ -421,13 +421,13 @@ MUTANTS = [
         "        # In autocommit",
     ),
     Mutant(
-        "a connection that answers an earlier statement is lent again",
+        "a connection that answers an earlier statement is reused",
         DBAPI,
         "and not (self._answers(conn) and _rolls_back(conn)):\n",
         "and False:\n",
     ),
     Mutant(
-        "what is released after a BaseException is lent again",
+        "a connection released after a BaseException is reused",
         DBAPI,
         "        if kind is not None and not issubclass(kind, (Exception, GeneratorExit)):\n",
         "        if False:\n",
@@ -446,7 +446,7 @@ MUTANTS = [
         "        if False:\n            pools()  # severs it",
     ),
     Mutant(
-        "SQLAlchemy's connection does not ask whether it came through a fork",
+        "SQLAlchemy's connection does not check whether it is inherited",
         SQLALCHEMY,
         "        if self.alive:\n            return True\n",
         "        return True\n",
@@ -458,7 +458,7 @@ MUTANTS = [
         "            pass\n",
     ),
     Mutant(
-        "a first connect that a fork cut off is never finished",
+        "a first connect that a fork interrupted is never finished",
         SQLALCHEMY,
         "                    _begin_again(listeners)\n",
         "                    pass\n",
@@ -470,7 +470,7 @@ MUTANTS = [
         "        if True:\n",
     ),
     Mutant(
-        "SQLAlchemy's pool that is dropped in a child is not cut off",
+        "SQLAlchemy's pool that is dropped in a child is not severed",
         SQLALCHEMY,
         "            self._free_severed(self._checkpid_finally())\n",
         "            pass\n",
