@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -269,8 +270,9 @@ class Driver(Generic[C]):
         return conn
 
     def close_severed(self, conn: C) -> None:
-        """Free an inherited connection that was idle: its goodbye goes to the dead end."""
-        self.close(conn)
+        """Close an inherited connection that was idle. It is severed, so a goodbye fails."""
+        with contextlib.suppress(Exception):
+            self.close(conn)
 
     def free_severed(self, conn: C) -> None:
         """Let go of an inherited connection that was in use: it must not be used here.

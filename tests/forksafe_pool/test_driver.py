@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from forksafe_pool import Pool
 from forksafe_pool.extend import Driver
+from tests.support.forks import c_fork, in_child, os_fork
 
 
 class Pairs(Driver[socket.socket]):
@@ -76,6 +78,31 @@ def test_what_a_driver_raises_about_an_old_connection_closes_it() -> None:
     assert driver.closed == [conn]
     pool.release(other)  # whose reset fails
     assert (pool.stats().total, pool.stats().closed) == (0, 2)
+    end(pool, driver)
+
+
+class Polite(Pairs):
+    """Says goodbye before it closes, which raises on a severed connection."""
+
+    def close(self, conn: socket.socket) -> None:
+        conn.sendall(b"goodbye")
+        super().close(conn)
+
+
+@pytest.mark.parametrize("fork", [os_fork, c_fork])
+def test_a_goodbye_that_fails_in_a_child_is_not_its_caller_s(fork: Callable[[], int]) -> None:
+    driver = Polite()
+    pool = Pool(driver=driver)
+    held, idle = pool.acquire(), pool.acquire()
+    pool.release(idle)
+
+    def child() -> tuple[int, int]:
+        conn = pool.acquire()
+        pool.release(conn)
+        return pool.stats().total, pool.stats().severed
+
+    assert in_child(child, fork) == (1, 2)
+    pool.release(held)
     end(pool, driver)
 
 
