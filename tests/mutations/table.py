@@ -193,7 +193,7 @@ MUTANTS = [
         "                pool._ignore(ledger, slot.conn)\n",
         "            ledger.available.append(slot)\n",
     ),
-    # -- what is lent -------------------------------------------------------------------------
+    # -- what is in use -----------------------------------------------------------------------
     Mutant(
         "more than max_size connections are in use",
         CORE,
